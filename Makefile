@@ -1,0 +1,70 @@
+# One word a task; `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+# Latency tables and accuracies of others; what needs them skips where the folder is absent.
+NAS_DATA ?= ../shared/data
+export NAS_DATA
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+CODE := $(wildcard search_spaces devices predictors nas tests benchmarks)
+TEXT := $(wildcard *.md docs Makefile pyproject.toml)
+BASE := $(VENV)/.installed-base
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types fix bench fit-accuracy clean
+
+help: ## list the tasks
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(BASE) ## search for a network that takes 5 ms on this machine
+	$(BIN)/nas search --device local --space mobilenetv3 --budget 5ms --output demo-run
+	@echo "Results: $(CURDIR)/demo-run"
+
+test: lint types ## what CI runs: lint, types, every test that needs no accelerator
+	$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
+
+check: lint types ## lint, types and the fast tests
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+
+lint: $(DEV) ## style, imports between rooms, spelling
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell $(CODE) $(TEXT)
+	@found=$$(find tests -name __init__.py); if [ -n "$$found" ]; then \
+	    echo "tests/ must have no __init__.py, it would shadow a room: $$found" >&2; exit 1; fi
+
+types: $(DEV) ## mypy, strict
+	$(BIN)/mypy
+
+fix: $(DEV) ## mend what ruff can mend
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: $(DEV) ## the main job from end to end, timed
+	$(BIN)/python benchmarks/main_job.py
+
+fit-accuracy: $(DEV) ## refit the packaged accuracy predictors from NAS_DATA
+	$(BIN)/python benchmarks/fit_accuracy.py
+
+clean: ## remove caches and results; the environment stays
+	rm -rf build dist demo-run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The measuring tests need the machine for themselves, so that nothing here runs in parallel.
+.NOTPARALLEL:
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@ $(BASE)

@@ -1,0 +1,1 @@
+"""Devices: how long did it take? Targets, runtimes, the paired measuring protocol."""

@@ -1,0 +1,101 @@
+"""The process that measures: `python -m devices.worker`, a job on stdin, events on stdout.
+
+It is a process of its own so that a crash, a hang or a leak of a runtime costs one measurement,
+and so that each occasion starts fresh. It ends when its parent does: at the next model it needs
+or, when it has them all, at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from devices.benchmark import measure
+from devices.environment import load_snapshot, software_versions, steal_ticks
+from devices.lock import host_lock
+from devices.reference import reference_graph, reference_model
+from devices.runtime import RUNTIMES
+from devices.wire import Job, read_model
+from search_spaces.errors import NasError
+
+
+def main() -> int:
+    """Measure one job; always ends with an event that says how it went."""
+    job = Job.read(sys.stdin.buffer)
+    try:
+        with host_lock(
+            job.owner,
+            timeout_s=job.lock_timeout_s,
+            on_wait=lambda holder: _tell(event="waiting", holder=holder),
+        ):
+            _measure_all(job)
+    except NasError as error:
+        _tell(event="failed", index=None, reason=str(error))
+    _tell(event="done")
+    return 0
+
+
+def _measure_all(job: Job) -> None:
+    """Groups one after the other on one loaded reference network."""
+    runtime = RUNTIMES.get(job.target.runtime)
+    fixed = {
+        **software_versions(),
+        **runtime.versions(),
+        "clock": "process CPU time" if job.target.threads == 1 else "elapsed time",
+    }
+    occasion = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{os.urandom(3).hex()}"
+    with runtime.prepare(reference_model(), job.target) as reference:
+
+        def measure_group(models: Mapping[int, bytes]) -> None:
+            indices = list(models)
+            before, steal = load_snapshot(), steal_ticks()
+            try:
+                all_samples = measure(
+                    list(models.values()), reference, runtime, job.target, job.plan
+                )
+            except NasError as error:
+                if len(indices) == 1:
+                    _tell(event="failed", index=indices[0], reason=str(error))
+                else:
+                    # One bad model must not cost its neighbours.
+                    for index in indices:
+                        measure_group({index: models[index]})
+                return
+            environment = {**fixed, **before, "group": len(indices)}
+            after = steal_ticks()
+            if steal and after and after[1] > steal[1]:
+                share = (after[0] - steal[0]) / (after[1] - steal[1])
+                environment["steal_share"] = round(share, 5)
+            for index, samples in zip(indices, all_samples, strict=True):
+                _tell(
+                    event="measured", index=index, samples=samples.as_json(), occasion=occasion,
+                    environment=environment, taken_at=datetime.now(UTC).isoformat(),
+                    reference=reference_graph().digest,
+                )  # fmt: skip
+
+        for start in range(0, job.count, job.group):
+            members = range(start, min(start + job.group, job.count))
+            models = {index: read_model(sys.stdin.buffer) for index in members}
+            if members[-1] == job.count - 1:
+                # Nothing more will come: from now on the end of stdin is the end of the parent.
+                threading.Thread(target=_end_with_parent, daemon=True).start()
+            measure_group(models)
+
+
+def _tell(**event: Any) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The search: what to try next? Strategies, store, service, command line, export."""

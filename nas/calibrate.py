@@ -1,0 +1,88 @@
+"""The block table of a device: measure each distinct block once, store each group as it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from devices.benchmark import BLOCK_PLAN
+from devices.device import Target
+from devices.local import Subject, measure_locally
+from devices.measurement import Measurement
+from devices.reference import reference_graph
+from devices.wire import Job
+from nas.progress import Progress
+from nas.store import Store
+from search_spaces.onnx_build import build_onnx
+from search_spaces.space import ChainSpace
+
+_GROUP = 8
+
+
+def block_key(digest: str) -> str:
+    """Name of a block in the store.
+
+    Example:
+        >>> block_key("0123456789abcdef0123")
+        'block:0123456789abcdef'
+    """
+    return f"block:{digest[:16]}"
+
+
+def block_ratios(store: Store, target: Target, up_to_id: int | None = None) -> dict[str, float]:
+    """Median ratio of each measured block by graph digest; the first measurement counts."""
+    rows = store.measurements(
+        target.key, kind="block", reference=reference_graph().digest, up_to_id=up_to_id
+    )
+    found: dict[str, float] = {}
+    for row in rows:
+        found.setdefault(row.measurement.digest, row.measurement.samples.ratio)
+    return found
+
+
+def measure_blocks(
+    store: Store, target: Target, space: ChainSpace, owner: str, progress: Progress
+) -> dict[str, float]:
+    """Measure the blocks of the space that the store lacks, and return all of them.
+
+    Blocks that the runtime refuses are reported and left out; the predictor scales them.
+    """
+    known = block_ratios(store, target)
+    wanted = list(dict.fromkeys(space.block_digests))
+    missing = [digest for digest in wanted if digest not in known]
+    if not missing:
+        return known
+    first = {digest: number for number, digest in reversed(list(enumerate(space.block_digests)))}
+    subjects = [
+        Subject(block_key(d), "block", d, partial(_block_model, space, first[d])) for d in missing
+    ]
+    job = Job(target, BLOCK_PLAN, group=_GROUP, owner=owner)
+    pending: list[Measurement] = []
+    started, refused = time.monotonic(), 0
+    outcomes = measure_locally(subjects, job, on_wait=lambda who: progress.note(_waiting(who)))
+    for done, (index, outcome) in enumerate(outcomes, start=1):
+        if isinstance(outcome, str):
+            refused += 1
+            progress.note(f"block {subjects[index].key} was not measured: {outcome}")
+        else:
+            pending.append(outcome)
+        if len(pending) >= _GROUP or done == len(subjects):
+            _store(store, pending, known)
+            pending = []
+        left = (time.monotonic() - started) / done * (len(subjects) - done)
+        progress.step(done, len(subjects), left)
+    return known
+
+
+def _block_model(space: ChainSpace, number: int) -> bytes:
+    return build_onnx(space.block(number).graph(), "seeded")
+
+
+def _store(store: Store, pending: Sequence[Measurement], known: dict[str, float]) -> None:
+    store.add_measurements(pending)
+    known.update({m.digest: m.samples.ratio for m in pending})
+
+
+def _waiting(holder: str) -> str:
+    return f"waiting for {holder}, which is measuring on this host"

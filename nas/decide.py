@@ -1,0 +1,188 @@
+"""The next step of a run, decided from stored outcomes alone: a pure function.
+
+calibrate (a device not known yet) -> search, measuring what can still change the answer ->
+verify a short list on several occasions -> done, or search again with what was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from devices.measurement import Measurement
+from nas.knowledge import Knowledge
+from nas.problem import STRATEGIES, CheapMetric, Problem, Told
+from nas.request import SearchRequest
+from nas.trial import Batch, Failure, Stage, StoredMeasurement
+from nas.verify import Verdict, judge
+from search_spaces.architecture import Architecture, GeneArray, Population
+from search_spaces.moves import sample
+
+SHORT_LIST = 3
+ATTEMPTS = 3
+_CALIBRATION_CANDIDATES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Measure these networks next."""
+
+    stage: Stage
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """Nothing more to measure.
+
+    Attributes:
+        verdicts: Of every network that was verified, most accurate first.
+        winner: The most accurate one that holds, if any.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    winner: Verdict | None
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Decides for one run.
+
+    Attributes:
+        request: What the user wants.
+        accuracy: Accuracy metric of the space.
+        start: What was known when the run started.
+    """
+
+    request: SearchRequest
+    accuracy: CheapMetric
+    start: Knowledge
+
+    def next(self, batches: Sequence[Batch]) -> Step | Conclusion:
+        """The next step, given finished batches."""
+        known = self.knowledge(batches)
+        missing = self.request.calibration_networks - len(known.by_network)
+        if missing > 0 and not _of(batches, "calibrate"):
+            return Step("calibrate", self._calibration(known, missing))
+        verifying = _of(batches, "verify")
+        attempts = _attempts(verifying)
+        if attempts and len(attempts[-1]) < self.request.occasions:
+            return Step("verify", attempts[-1][-1].subjects)
+        verdicts = self._verdicts(attempts, known)
+        if any(v.holds for v in verdicts) or len(attempts) >= ATTEMPTS:
+            return self._conclude(verdicts)
+        step = self._search(batches, known)
+        if step:
+            return step
+        subjects = self._short_list(known, {v.key for v in verdicts})
+        return Step("verify", subjects) if subjects else self._conclude(verdicts)
+
+    def knowledge(self, batches: Sequence[Batch]) -> Knowledge:
+        """What is known after those batches."""
+        own = [
+            outcome.measurement
+            for batch in batches
+            for outcome in batch.outcomes
+            if isinstance(outcome, StoredMeasurement)
+        ]
+        start = self.start
+        return Knowledge(start.space, start.target, start.blocks, [*start.networks, *own])
+
+    def problem(self, batches: Sequence[Batch], known: Knowledge) -> Problem:
+        """The search problem after those batches."""
+        population = Population(known.space, known.genes)
+        told = Told(
+            known.genes,
+            self.accuracy(population),
+            known.latency_ms,
+            known.upper_ms(self.request.risk) * (1.0 + Problem.margin / 2),
+        )
+        failed = [
+            Architecture.parse(subject)
+            for batch in batches
+            for subject, outcome in zip(batch.subjects, batch.outcomes, strict=True)
+            if isinstance(outcome, Failure)
+        ]
+        avoid: GeneArray = np.concatenate([known.genes, known.space.population(failed).genes])
+        return Problem(
+            known.space, self.accuracy, known.predictor, self.request.budget_ms,
+            self.request.risk, told, avoid,
+        )  # fmt: skip
+
+    def rng(self, batch_number: int) -> np.random.Generator:
+        """Randomness of one batch; the same however often the batch is decided."""
+        return np.random.default_rng((self.request.seed, batch_number))
+
+    def _calibration(self, known: Knowledge, count: int) -> tuple[str, ...]:
+        rng = self.rng(0)
+        candidates = sample(known.space, _CALIBRATION_CANDIDATES, rng)
+        rows = known.predictor.select(candidates, count, rng)
+        return tuple(candidates[int(row)].key for row in rows)
+
+    def _search(self, batches: Sequence[Batch], known: Knowledge) -> Step | None:
+        attempts = len(_attempts(_of(batches, "verify")))
+        spent = sum(len(batch.subjects) for batch in _of(batches, "search"))
+        # Each failed verification earns one more batch: something was learned.
+        left = self.request.max_measurements + attempts * self.request.batch - spent
+        if left <= 0:
+            return None
+        strategy = STRATEGIES.get(self.request.strategy)
+        problem = self.problem(batches, known)
+        genes = strategy.ask(problem, min(self.request.batch, left), self.rng(len(batches)))
+        if len(genes) == 0:
+            return None
+        keys = tuple(arch.key for arch in Population(known.space, genes).architectures())
+        return Step("search", keys)
+
+    def _short_list(self, known: Knowledge, tried: set[str]) -> tuple[str, ...]:
+        """The most accurate networks measured to hold, not yet verified in vain."""
+        upper = known.upper_ms(self.request.risk) * (1.0 + Problem.margin / 2)
+        accuracy = self.accuracy(Population(known.space, known.genes))
+        keys = list(known.by_network)
+        good = [
+            row for row in np.argsort(-accuracy, kind="stable")
+            if upper[row] <= self.request.budget_ms and keys[row] not in tried
+        ]  # fmt: skip
+        return tuple(keys[row] for row in good[:SHORT_LIST])
+
+    def _verdicts(
+        self, attempts: Sequence[Sequence[Batch]], known: Knowledge
+    ) -> tuple[Verdict, ...]:
+        found: dict[str, list[Measurement]] = {}
+        for batch in (batch for attempt in attempts for batch in attempt):
+            for subject, outcome in zip(batch.subjects, batch.outcomes, strict=True):
+                if isinstance(outcome, StoredMeasurement):
+                    found.setdefault(subject, []).append(outcome.measurement)
+        request = self.request
+        return tuple(
+            judge(key, measurements, known.quiet_ms, request.budget_ms, request.risk)
+            for key, measurements in found.items()
+            # A process that failed leaves fewer occasions, and so nothing is claimed.
+            if len(measurements) >= request.occasions
+        )
+
+    def _conclude(self, verdicts: Sequence[Verdict]) -> Conclusion:
+        if not verdicts:
+            return Conclusion((), None)
+        space = self.start.space
+        archs = [Architecture.parse(verdict.key) for verdict in verdicts]
+        order = np.argsort(-self.accuracy(space.population(archs)), kind="stable")
+        ranked = tuple(verdicts[int(row)] for row in order)
+        return Conclusion(ranked, next((v for v in ranked if v.holds), None))
+
+
+def _of(batches: Sequence[Batch], stage: Stage) -> list[Batch]:
+    return [batch for batch in batches if batch.stage == stage]
+
+
+def _attempts(verifying: Sequence[Batch]) -> list[list[Batch]]:
+    """Verification batches of the same short list together."""
+    attempts: list[list[Batch]] = []
+    for batch in verifying:
+        if attempts and attempts[-1][-1].subjects == batch.subjects:
+            attempts[-1].append(batch)
+        else:
+            attempts.append([batch])
+    return attempts

@@ -1,0 +1,39 @@
+"""Errors of the search room.
+
+NasError
+├── InvalidRequestError           exit_code 2   a request that cannot be meant
+├── StoreError                    exit_code 1   the database refused, is newer, or is damaged
+├── NoFeasibleArchitectureError   exit_code 3   nothing in the space meets the budget
+├── VerificationFailedError       exit_code 5   promising networks did not hold
+└── InterruptedRunError           exit_code 130 stopped by the user; everything is saved
+"""
+
+from __future__ import annotations
+
+from search_spaces.errors import NasError, UsageError
+
+
+class InvalidRequestError(UsageError):
+    """A request that cannot be meant: a budget without a unit, an unknown field."""
+
+
+class StoreError(NasError):
+    """The database cannot be opened, written or understood."""
+
+
+class NoFeasibleArchitectureError(NasError):
+    """No network of the space meets the limits; the nearest is in the message."""
+
+    exit_code = 3
+
+
+class VerificationFailedError(NasError):
+    """Networks predicted and measured within the budget did not hold when verified."""
+
+    exit_code = 5
+
+
+class InterruptedRunError(NasError):
+    """The user stopped the run; `nas run resume` goes on from here."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Evaluators: what a network is worth before, or instead of, training it."""

@@ -1,0 +1,1 @@
+"""Executors: who evaluates the slots of a batch."""

@@ -1,0 +1,1 @@
+"""Export: the files that deploy a network, and those that describe a run."""

@@ -1,0 +1,150 @@
+"""What a run answers, in words that say how each number is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nas.accuracy import AccuracySource
+from nas.decide import Conclusion
+from nas.knowledge import Knowledge
+from nas.pareto import non_dominated
+from nas.request import SearchRequest
+from search_spaces.architecture import Architecture, Population
+from search_spaces.costs import costs
+
+Kind = Literal["predicted", "measured", "verified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One network of the answer.
+
+    Attributes:
+        key: Architecture key.
+        kind: How the latency is known.
+        latency_ms: Unloaded latency [ms].
+        latency_low_ms: Lower end of its 90 % interval [ms] (predicted, measured), or the mean's.
+        latency_high_ms: Upper end [ms]; for `verified` the confidence bound.
+        top1_percent: Predicted accuracy.
+        top1_std_percent: Its standard deviation.
+        drop_percent: Estimated loss from a resolution below 224, contained in `top1_percent`.
+        accuracy_estimated: Whether such a drop is in it.
+        accuracy_extrapolated: Whether the network is unlike those the accuracy model was fitted to.
+        macs: Multiply-accumulates.
+        parameters: Trained values.
+        peak_activation_bytes: Most bytes of live activations.
+        within_budget: True or False for `verified`; None otherwise, as nothing else may say so.
+        on_front: Not dominated by another candidate of the same kind.
+    """
+
+    key: str
+    kind: Kind
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    top1_percent: float
+    top1_std_percent: float
+    drop_percent: float
+    accuracy_estimated: bool
+    accuracy_extrapolated: bool
+    macs: int
+    parameters: int
+    peak_activation_bytes: int
+    within_budget: bool | None
+    on_front: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer of a run.
+
+    Attributes:
+        run: Its name.
+        state: `verified`, `unverified` or `infeasible`.
+        target: Key of the resolved target.
+        budget_ms: The limit [ms].
+        winner: The verified network, if there is one.
+        verification: Verdict on the winner: occasions, bound, confidence, wall time.
+        candidates: Predicted front, measured and verified networks.
+        weights: Whose weights the exported file holds.
+        accuracy_of: Whose weights the accuracy belongs to.
+        quiet_ms: Quiet time of the reference network that turns ratios into milliseconds.
+        measurements: Networks measured: in all for the target, and in this run.
+        nearest: If nothing meets the budget: the fastest network known, by prediction.
+        environment: Of the last measurement.
+    """
+
+    run: str
+    state: Literal["verified", "unverified", "infeasible"]
+    target: str
+    space: str
+    budget_ms: float
+    risk: float
+    winner: Candidate | None
+    verification: Mapping[str, Any] | None
+    candidates: Sequence[Candidate]
+    weights: str
+    accuracy_of: str
+    quiet_ms: float
+    measurements: Mapping[str, int]
+    nearest: Candidate | None
+    environment: Mapping[str, Any]
+    architecture: Mapping[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+def candidates(
+    known: Knowledge, conclusion: Conclusion, front: Population,
+    accuracy: AccuracySource, request: SearchRequest,
+) -> list[Candidate]:  # fmt: skip
+    """Verified, measured and predicted networks, each once, by the best knowledge of it."""
+    verified = {verdict.key: verdict for verdict in conclusion.verdicts}
+    measured = list(known.by_network)
+    predicted = [arch.key for arch in front.architectures() if arch.key not in known.by_network]
+    keys = [*measured, *predicted]
+    if not keys:
+        return []
+    population = known.space.population([Architecture.parse(key) for key in keys])
+    report, cost = accuracy.report(population), costs(population)
+    prediction = known.predictor.predict(population)
+    middle = np.concatenate([known.latency_ms, prediction.median_ms[len(measured) :]])
+    high = np.concatenate([known.upper_ms(0.05), prediction.upper_ms[len(measured) :]])
+    low = np.concatenate([known.upper_ms(0.95), prediction.lower_ms[len(measured) :]])
+    kinds: list[Kind] = []
+    kinds += ["measured" for _ in measured]
+    kinds += ["predicted" for _ in predicted]
+    holds: list[bool | None] = [None] * len(keys)
+    for row, key in enumerate(measured):
+        if key in verified:
+            verdict = verified[key]
+            kinds[row], holds[row] = "verified", verdict.holds
+            middle[row], high[row] = verdict.latency_ms, verdict.upper_ms
+            low[row] = verdict.latency_ms**2 / verdict.upper_ms
+    on_front = np.zeros(len(keys), dtype=bool)
+    for kind in set(kinds):
+        rows = np.array([row for row, other in enumerate(kinds) if other == kind])
+        points = np.column_stack([-report.top1_percent[rows], middle[rows]])
+        on_front[rows] = non_dominated(points)
+    found = [
+        Candidate(
+            key=key, kind=kinds[row], latency_ms=float(middle[row]),
+            latency_low_ms=float(low[row]), latency_high_ms=float(high[row]),
+            top1_percent=float(report.top1_percent[row]),
+            top1_std_percent=float(report.std_percent[row]),
+            drop_percent=float(report.drop_percent[row]),
+            accuracy_estimated=bool(report.estimated[row]),
+            accuracy_extrapolated=bool(report.extrapolated[row]),
+            macs=int(cost["macs"][row]), parameters=int(cost["parameters"][row]),
+            peak_activation_bytes=int(cost["peak_activation_bytes"][row]),
+            within_budget=holds[row], on_front=bool(on_front[row]),
+        )
+        for row, key in enumerate(keys)
+    ]  # fmt: skip
+    return sorted(found, key=lambda candidate: (candidate.latency_ms, candidate.key))

@@ -1,0 +1,173 @@
+"""The loop of a run: decide, measure, store, until there is a conclusion. Resuming is the same.
+
+Everything decided depends on stored outcomes only, so a run that was killed goes on where it
+stopped, and a replay of the stored outcomes decides the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from devices.benchmark import NETWORK_PLAN, VERIFY_PLAN
+from devices.device import Target
+from devices.measurement import Measurement
+from devices.reference import reference_graph
+from nas.accuracy import AccuracySource
+from nas.calibrate import block_ratios, measure_blocks
+from nas.decide import Conclusion, Decider, Step
+from nas.evaluators.latency import LatencyEvaluator
+from nas.executors.serial import EXECUTOR
+from nas.knowledge import Knowledge
+from nas.progress import Progress
+from nas.request import SearchRequest
+from nas.store import Store
+from nas.trial import Batch, Failure, RunRecord, Stage, StoredMeasurement
+from nas.verify import GAP_S
+from search_spaces.space import ChainSpace
+
+STAGES: dict[Stage, tuple[int, str]] = {
+    "calibrate": (1, "calibrate the device"),
+    "search": (2, "search and measure"),
+    "verify": (3, "verify the best"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run about to be executed.
+
+    Attributes:
+        record: As stored.
+        request: What the user wants.
+        space: The space.
+        target: Resolved target.
+        accuracy: Accuracy source of the space.
+        store: Where everything goes.
+        progress: Who is told.
+        now: The present time, UTC.
+        sleep: Waits for seconds.
+    """
+
+    record: RunRecord
+    request: SearchRequest
+    space: ChainSpace
+    target: Target
+    accuracy: AccuracySource
+    store: Store
+    progress: Progress
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], None] = time.sleep
+
+    def decider(self, blocks: dict[str, float] | None = None) -> Decider:
+        """The decider on what was stored before the run; blocks are never measured twice."""
+        if blocks is None:
+            blocks = block_ratios(self.store, self.target)
+        networks = self.store.measurements(
+            self.target.key, kind="network", space=self.space.name,
+            up_to_id=self.record.baseline_id, reference=reference_graph().digest,
+        )  # fmt: skip
+        start = Knowledge(
+            self.space, self.target.key, blocks, [row.measurement for row in networks]
+        )
+        return Decider(self.request, self.accuracy, start)
+
+    def execute(self) -> tuple[Conclusion, Knowledge]:
+        """Go on until there is a conclusion.
+
+        Returns:
+            The conclusion, and what is known at the end.
+        """
+        self.progress.stage(*_stage("calibrate"))
+        blocks = measure_blocks(
+            self.store, self.target, self.space, f"run {self.record.id}", self.progress
+        )
+        decider = self.decider(blocks)
+        while True:
+            batches = self.store.batches(self.record.id)
+            if batches and batches[-1].open_slots:
+                self._fill(batches)
+                continue
+            self._tell_best(decider, batches)
+            step = decider.next(batches)
+            if isinstance(step, Conclusion):
+                return step, decider.knowledge(batches)
+            self.store.add_batch(self.record.id, len(batches), step.stage, step.subjects)
+
+    def replay(self) -> list[tuple[Batch, Step | Conclusion]]:
+        """Decide every batch again from the outcomes stored before it.
+
+        Returns:
+            Each stored batch with the step decided now; they should agree.
+        """
+        decider, batches = self.decider(), self.store.batches(self.record.id)
+        return [(batch, decider.next(batches[: batch.number])) for batch in batches]
+
+    def _fill(self, batches: list[Batch]) -> None:
+        """Measure the open slots of the last batch, storing each as it ends."""
+        batch = batches[-1]
+        number, count, name = _stage(batch.stage)
+        verify = batch.stage == "verify"
+        self.progress.stage(number, count, name)
+        if verify:
+            self._wait(batches)
+        evaluator = LatencyEvaluator(
+            self.space, self.target, VERIFY_PLAN if verify else NETWORK_PLAN,
+            f"run {self.record.id}",
+            on_wait=lambda who: self.progress.note(
+                f"waiting for {who}, which is measuring on this host"
+            ),
+        )  # fmt: skip
+        started, slots = time.monotonic(), batch.open_slots
+        outcomes = EXECUTOR.run(evaluator, batch.subjects, slots)
+        for done, (slot, outcome) in enumerate(outcomes, start=1):
+            self.store.add_outcome(self.record.id, batch.number, slot, outcome)
+            if isinstance(outcome, Failure):
+                self.progress.note(f"{batch.subjects[slot]} was not measured: {outcome.reason}")
+            left = (time.monotonic() - started) / done * (len(slots) - done)
+            self.progress.step(done, len(slots), left)
+
+    def _wait(self, batches: list[Batch]) -> None:
+        """Leave `GAP_S` between the last stored measurement of an occasion and the next one."""
+        earlier = _last_taken([b for b in batches[:-1] if b.stage == "verify"])
+        if earlier is None or any(batches[-1].outcomes):
+            return
+        # A clock set back must not make the wait endless.
+        left = min((earlier + timedelta(seconds=GAP_S) - self.now()).total_seconds(), GAP_S)
+        if left > 0:
+            self.progress.note(f"next occasion in {left:.0f} s")
+            self.sleep(left)
+
+    def _tell_best(self, decider: Decider, batches: list[Batch]) -> None:
+        if not batches:
+            return
+        known = decider.knowledge(batches)
+        if not known.networks:
+            return
+        problem = decider.problem(batches, known)
+        holds = problem.told.upper_ms <= problem.budget_ms
+        if not holds.any():
+            self.progress.best("none measured within the budget yet")
+            return
+        row = max(range(len(holds)), key=lambda i: problem.told.accuracy[i] if holds[i] else -1e9)
+        self.progress.best(
+            f"{problem.told.accuracy[row]:.2f} % predicted, "
+            f"{problem.told.latency_ms[row]:.2f} ms measured"
+        )
+
+
+def _stage(stage: Stage) -> tuple[int, int, str]:
+    number, name = STAGES[stage]
+    return number, len(STAGES), name
+
+
+def _last_taken(batches: list[Batch]) -> datetime | None:
+    taken: list[Measurement] = [
+        outcome.measurement
+        for batch in batches
+        for outcome in batch.outcomes
+        if isinstance(outcome, StoredMeasurement)
+    ]
+    return max((datetime.fromisoformat(m.taken_at) for m in taken), default=None)

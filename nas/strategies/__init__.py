@@ -1,0 +1,1 @@
+"""The search strategies that come with the package; one file each."""

@@ -1,0 +1,1 @@
+"""Predictors: how long would it take? Latency models with calibrated intervals."""

@@ -1,0 +1,1 @@
+"""The latency models that come with the package; one file each."""
