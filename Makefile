@@ -49,7 +49,7 @@ bench: $(DEV) ## the main job from end to end, timed
 	$(BIN)/python benchmarks/main_job.py
 
 fit-accuracy: $(DEV) ## refit the packaged accuracy predictors from NAS_DATA
-	$(BIN)/python benchmarks/fit_accuracy.py
+	$(BIN)/python -m nas.evaluators.ofa_accuracy_fit
 
 clean: ## remove caches and results; the environment stays
 	rm -rf build dist demo-run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -39,7 +39,7 @@ NETWORK_PLAN = Plan()
 # Errors of single blocks average out over a chain of twenty; eight rounds are enough.
 BLOCK_PLAN = Plan(warmup=2, min_rounds=8, max_rounds=8)
 # The winner's claim rests on these samples alone.
-VERIFY_PLAN = Plan(min_rounds=40, max_rounds=120, relative_se=0.003)
+VERIFY_PLAN = Plan(min_rounds=60, max_rounds=120, relative_se=0.004)
 
 Run = Callable[[], Timing]
 

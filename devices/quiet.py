@@ -1,28 +1,51 @@
-"""How fast the machine is when nothing else runs: the reference network's quiet time.
+"""How fast the machine is when nothing else of its owner's runs: the reference's quiet time.
 
-On shared or hyper-threaded processors one network's CPU time has a fast mode (the sibling idle)
-and slow ones. Unloaded latency means the fast mode, so it is read from the low end of many
-reference runs; the ratio of a network to the reference is the same in all modes.
+Unloaded latency = median paired ratio x quiet time. The quiet time is the median of reference runs
+taken while the kernel reports little CPU pressure. A lower percentile looks tempting and is not
+honest on a virtual machine: neighbours on the host slow a core down by a third for most of the
+time, unseen by the guest; the fast tenth is a state that users rarely meet, and ratios differ by
+2-4 % between the two states. Median ratio and median reference are of the same mixture of states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from devices.measurement import Measurement
 
-# Low enough to find the fast mode when it is rare, high enough not to be one lucky run.
-QUIET_PERCENTILE = 5.0
-# Of the latest measurements, as many as give this many reference runs.
-ENOUGH_RUNS = 400
+# CPU pressure below which a machine counts as quiet [% of time some task waited].
+QUIET_PRESSURE = 5.0
+# Of the latest quiet measurements, as many as give this many reference runs.
+ENOUGH_RUNS = 1000
 # A change of the quiet time by more is reported.
 NOTEWORTHY = 0.03
+# Prior of the relative spread of the reference's median between occasions, and its weight.
+_SPREAD, _WEIGHT = 0.015, 3.0
 
 
-def quiet_time_ms(measurements: Sequence[Measurement], enough: int = ENOUGH_RUNS) -> float:
-    """Quiet time of the reference from the latest of the given measurements [ms].
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Quiet time of the reference network on one target.
+
+    Attributes:
+        time_ms: Median of reference runs [ms].
+        relative_se: Standard error of it, from the spread between occasions.
+        runs: Reference runs it rests on.
+        pressure_percent: Highest CPU pressure among them; above `QUIET_PRESSURE` the machine was
+            never quiet, and the time is too long rather than too short. None where unknown.
+    """
+
+    time_ms: float
+    relative_se: float
+    runs: int
+    pressure_percent: float | None
+
+
+def quiet_time(measurements: Sequence[Measurement], enough: int = ENOUGH_RUNS) -> Quiet:
+    """Quiet time from the latest quiet measurements, or the least pressed if none was quiet.
 
     Args:
         measurements: In the order they were taken, one target and reference.
@@ -34,10 +57,30 @@ def quiet_time_ms(measurements: Sequence[Measurement], enough: int = ENOUGH_RUNS
     if not measurements:
         msg = "the quiet time needs at least one measurement"
         raise ValueError(msg)
-    runs, count = [], 0
-    for measurement in reversed(measurements):
-        runs.append(measurement.reference_ms)
-        count += len(runs[-1])
+    # A stable sort keeps the latest first among equally quiet ones.
+    latest_first = sorted(
+        measurements[::-1], key=lambda m: max(_pressure(m) or 0.0, QUIET_PRESSURE)
+    )
+    runs: dict[str, list[float]] = {}
+    count, pressure = 0, None
+    for measurement in latest_first:
+        known = _pressure(measurement)
+        pressure = known if pressure is None else max(pressure, known or 0.0)
+        times = measurement.reference_ms
+        runs.setdefault(measurement.occasion, []).extend(times)
+        count += len(times)
         if count >= enough:
             break
-    return float(np.percentile(np.concatenate(runs), QUIET_PERCENTILE))
+    pooled = np.concatenate([np.asarray(times) for times in runs.values()])
+    middle = float(np.median(pooled))
+    logs = np.log([np.median(times) / middle for times in runs.values()])
+    share = np.array([len(times) for times in runs.values()]) / count
+    freedom = len(runs) - 1
+    spread = (_WEIGHT * _SPREAD**2 + freedom * float(share @ logs**2)) / (_WEIGHT + freedom)
+    error = float(np.sqrt(spread * float(share @ share)))
+    return Quiet(middle, error, count, pressure)
+
+
+def _pressure(measurement: Measurement) -> float | None:
+    value = measurement.environment.get("cpu_pressure_percent")
+    return None if value is None else float(value)

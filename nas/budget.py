@@ -8,9 +8,10 @@ import re
 from nas.errors import InvalidRequestError
 
 _NUMBER = r"(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)"
-_DURATION = re.compile(_NUMBER + r"\s*(?P<unit>us|µs|ms|s)?", re.IGNORECASE)
+_DURATION = re.compile(_NUMBER + r"\s*(?P<unit>us|µs|\u03bcs|ms|s)?", re.IGNORECASE | re.ASCII)
 _SHARE = re.compile(_NUMBER + r"\s*(?P<unit>%)?")
-_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+# Keyboards type the micro sign or the Greek letter; they look alike.
+_MILLISECONDS = {"us": 1e-3, "µs": 1e-3, "\u03bcs": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 def parse_duration_ms(text: str) -> float:

@@ -157,7 +157,7 @@ class Decider:
                     found.setdefault(subject, []).append(outcome.measurement)
         request = self.request
         return tuple(
-            judge(key, measurements, known.quiet_ms, request.budget_ms, request.risk)
+            judge(key, measurements, known.quiet, request.budget_ms, request.risk)
             for key, measurements in found.items()
             # A process that failed leaves fewer occasions, and so nothing is claimed.
             if len(measurements) >= request.occasions

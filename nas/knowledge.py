@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from devices.measurement import Measurement
-from devices.quiet import quiet_time_ms
+from devices.quiet import Quiet, quiet_time
 from predictors.models.block_lut import BlockLut
 from predictors.predictor import LatencyTable
 from search_spaces.architecture import Architecture, FloatArray, GeneArray
@@ -50,9 +50,14 @@ class Knowledge:
         return found
 
     @cached_property
+    def quiet(self) -> Quiet:
+        """Quiet time of the reference network; 1 ms before any network was measured."""
+        return quiet_time(self.networks) if self.networks else Quiet(1.0, 0.0, 0, None)
+
+    @property
     def quiet_ms(self) -> float:
-        """Quiet time of the reference network [ms]; 1 before any network was measured."""
-        return quiet_time_ms(self.networks) if self.networks else 1.0
+        """Quiet time of the reference network [ms]."""
+        return self.quiet.time_ms
 
     @cached_property
     def between_sd(self) -> float:

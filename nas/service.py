@@ -20,7 +20,7 @@ from devices.errors import DeviceUnavailableError
 from devices.local import resolve
 from devices.lock import host_lock
 from devices.measurement import Measurement
-from devices.quiet import quiet_time_ms
+from devices.quiet import quiet_time
 from devices.reference import reference_graph
 from devices.runtime import RUNTIMES
 from nas.calibrate import block_ratios, measure_blocks
@@ -190,7 +190,7 @@ class Service:
             for outcome in batch.outcomes
             if isinstance(outcome, StoredMeasurement)
         ]
-        quiet_ms = quiet_time_ms(measured) if measured else 0.0
+        quiet_ms = quiet_time(measured).time_ms if measured else 0.0
         slots = []
         for batch in batches:
             for slot, (subject, outcome) in enumerate(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.measurement import Measurement
+from devices.quiet import Quiet
 from predictors.predictor import student_t_quantile
 
 # Least time between two occasions [s].
@@ -43,14 +44,14 @@ class Verdict:
 
 
 def judge(
-    key: str, measurements: Sequence[Measurement], quiet_ms: float, budget_ms: float, risk: float
+    key: str, measurements: Sequence[Measurement], quiet: Quiet, budget_ms: float, risk: float
 ) -> Verdict:
     """Bound the latency from one measurement an occasion.
 
     Args:
         key: The network.
         measurements: Verification measurements only: samples that chose the network would flatter.
-        quiet_ms: Quiet time of the reference [ms].
+        quiet: Quiet time of the reference; its own uncertainty is part of the bound.
         budget_ms: The limit [ms].
         risk: 1 - confidence.
 
@@ -64,15 +65,16 @@ def judge(
     mean, count = float(logs.mean()), len(logs)
     dof = _WEIGHT + count - 1
     spread = np.sqrt((_WEIGHT * _SPREAD**2 + float(((logs - mean) ** 2).sum())) / dof)
-    upper = mean + student_t_quantile(1.0 - risk, dof) * spread / np.sqrt(count)
-    upper_ms = float(np.exp(upper) * quiet_ms)
+    error = np.sqrt(spread**2 / count + quiet.relative_se**2)
+    upper = mean + student_t_quantile(1.0 - risk, dof) * error
+    upper_ms = float(np.exp(upper) * quiet.time_ms)
     return Verdict(
         key=key,
-        latency_ms=float(np.exp(mean) * quiet_ms),
+        latency_ms=float(np.exp(mean) * quiet.time_ms),
         upper_ms=upper_ms,
         confidence=1.0 - risk,
         occasions=count,
-        occasion_ms=tuple(float(v) for v in np.exp(logs) * quiet_ms),
+        occasion_ms=tuple(float(v) for v in np.exp(logs) * quiet.time_ms),
         wall_ms=float(np.median([m.wall_ms for m in measurements])),
         holds=upper_ms <= budget_ms,
     )

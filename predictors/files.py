@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,11 @@ from predictors.errors import InvalidPredictorFileError
 
 SCHEMA = 1
 _HEADER = "header_json"
+# What NumPy, zip, zlib and JSON raise for bytes that are not what they should be.
+_DAMAGED = (
+    ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def dump_pack(model: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -37,8 +43,8 @@ def load_pack(data: bytes, model: str) -> tuple[dict[str, Any], dict[str, NDArra
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(arrays.pop(_HEADER).tobytes())
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        header = dict(json.loads(arrays.pop(_HEADER).tobytes()))
+    except _DAMAGED as error:
         msg = f"not a predictor file: {error}; calibrate the device again"
         raise InvalidPredictorFileError(msg) from error
     if header.get("schema") != SCHEMA or header.get("model") != model:

@@ -45,7 +45,7 @@ class Catalog(Generic[T]):
             if not file.stem.startswith("_")
         }
         for point in entry_points(group=self.package):
-            found.setdefault(point.name, point.value)
+            found.setdefault(point.name.replace("_", "-"), point.value)
         return dict(sorted(found.items()))
 
     def names(self) -> list[str]:

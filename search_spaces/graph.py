@@ -122,5 +122,5 @@ def chain(input_shape: Shape, parts: Iterable[Sequence[Op]]) -> OpGraph:
                 names = tuple(entry if name == INPUT else name for name in op.inputs)
                 op = replace(op, inputs=names)
             ops.append(op)
-        entry = ops[-1].name
+        entry = ops[-1].name if ops else INPUT
     return OpGraph(input_shape, tuple(ops))

@@ -33,7 +33,6 @@ ORIGIN: Final = "IntelLabs/DyNAS-T notebooks, Apache-2.0; published once-for-all
 # The fit rewrites what stands between two of these in the card.
 CARD_MARK: Final = "<!-- figures of the fit -->"
 HOLDOUT_SEEDS: Final = (0, 1, 2, 3)
-HOLDOUT_SHARE: Final = 0.2
 # 90 % of a normal distribution lies within this many standard deviations.
 Z90: Final = 1.6449
 
@@ -70,7 +69,7 @@ class Measurements(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How predictions of held-out networks compare with their measurements."""
+    """How predictions compare with measurements."""
 
     spearman: float
     mae_points: float
@@ -128,7 +127,6 @@ class Teacher:
         # (160,) u: how fast the answer bends along each standardised feature.
         self.sensitivity: FloatArray = np.exp(self._hyper[_group_of_feature()])
         noise = float(np.exp(2 * self._hyper[-1]))
-        self.noise_percent = np.sqrt(noise) * self.unit_percent
         linear, bent = _kernels(self._support, self._support, self._hyper)
         kernel = linear + bent + (noise + _JITTER) * np.eye(len(target))
         factor = cholesky(kernel, lower=True, check_finite=False)
@@ -139,9 +137,10 @@ class Teacher:
         # hyper-parameters say by how much the stated spread is too small.
         precision = (whitener**2).sum(axis=0)
         scores = (self._weights / np.sqrt(precision))[rest if len(rest) else drawn]
-        self.temperature = float(np.sqrt(np.mean(scores**2)))
         left_out = np.sqrt(np.maximum(1 / precision - noise - _JITTER, 0.0))
-        self.far_std_percent = float(np.quantile(left_out, 0.99)) * self.unit_percent
+        # Temperature; noise; and the spread from which a network counts as far [points].
+        points = self.unit_percent * np.array([np.sqrt(noise), np.quantile(left_out, 0.99)])
+        self.calibration = np.array([np.sqrt(np.mean(scores**2)), *points])
 
     def predict(self, codes: IntArray) -> tuple[FloatArray, FloatArray]:
         """Mean [%] and standard deviation without noise [points], both (n,)."""
@@ -161,14 +160,9 @@ class Teacher:
 
 
 def fit_pack(data: Measurements, provenance: Mapping[str, object]) -> dict[str, PackArray]:
-    """Fit teacher and network to the measurements; the same every time.
+    """Fit teacher and network: the arrays of `OfaAccuracy`, the same every time.
 
-    Args:
-        data: Distinct networks.
-        provenance: JSON values that the pack carries along.
-
-    Returns:
-        The arrays that `OfaAccuracy` reads.
+    `provenance`, JSON values, goes into the metadata.
     """
     rng = np.random.default_rng(0)
     teacher = Teacher(data, rng)
@@ -178,11 +172,12 @@ def fit_pack(data: Measurements, provenance: Mapping[str, object]) -> dict[str, 
     top1 = _imitate(teacher, codes, mean_percent, rng)
     spread = _imitate(teacher, codes, log_std, rng)
     text = json.dumps({"schema_version": shipped.SCHEMA_VERSION, **provenance}, sort_keys=True)
-    calibration = [teacher.far_std_percent, teacher.temperature, teacher.noise_percent]
     return {
         **{f"top1_{part}": values for part, values in top1.items()},
         **{f"log_std_{part}": values for part, values in spread.items()},
-        "spread": np.array([log_std.min(), log_std.max(), *calibration]),
+        "range": np.array([data.top1_percent.min(), data.top1_percent.max()]),
+        "log_std_range": np.array([log_std.min(), log_std.max()]),
+        "calibration": teacher.calibration,
         "drop": estimate_drop(),
         "metadata": np.frombuffer(text.encode(), dtype=np.uint8),
     }
@@ -208,7 +203,7 @@ def hold_out(data: Measurements, left_out: NDArray[np.bool_]) -> Score:
 
 def random_fifth(count: int, seed: int) -> NDArray[np.bool_]:
     """Mask (count,) of a random fifth."""
-    return np.random.default_rng(seed).permutation(count) < round(HOLDOUT_SHARE * count)
+    return np.random.default_rng(seed).permutation(count) < count // 5
 
 
 def score(guess: shipped.AccuracyPrediction, truth_percent: FloatArray) -> Score:
@@ -316,7 +311,7 @@ def _maximise_evidence(points: FloatArray, target: FloatArray) -> FloatArray:
         return value + 0.5 * surprise @ surprise, gradient + surprise / deviation
 
     found = minimize(loss, mean, jac=True, method="L-BFGS-B", options={"maxiter": _HYPER_STEPS})
-    return np.asarray(found.x, dtype=np.float64)
+    return np.asarray(found.x)
 
 
 def _lessons(genes: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:

@@ -48,7 +48,7 @@ class BlockLut(LatencyPredictor):
         measured: (blocks,) whether the block was measured; others are scaled from their MACs.
         reference_ms: Quiet time of the reference network [ms].
         mean: (features,) correction.
-        root: (features, features) R with R^T R the precision of the correction over the noise.
+        covariance: (features, features) of the correction, in units of the squared noise.
         noise: Residual standard deviation, relative.
         dof: Degrees of freedom of the noise.
         provenance: Where the numbers come from (JSON values).
@@ -100,7 +100,7 @@ class BlockLut(LatencyPredictor):
     def adapt(self, table: LatencyTable) -> Self:
         """Learn the correction from whole networks; see `LatencyPredictor.adapt`."""
         if (table.space, table.target) != (self.space, self.target):
-            msg = f"a table of {table.space} on {table.target} cannot adapt {self}"
+            msg = f"a table of {table.space} on {table.target} is not of {self.space} on {self.target}"
             raise UsageError(msg)
         base, features = self._features(Population(SPACES.get(self.space), table.genes))
         residual = np.log(table.latency_ms / self.reference_ms / base)
