@@ -88,7 +88,9 @@ class Problem:
         The logistic curve stands in for Student's distribution function: within 0.02 of it.
         """
         room = np.log(self.budget_ms * (1.0 - self.margin) / prediction.median_ms)
-        return np.asarray(1.0 / (1.0 + np.exp(-1.702 * room / prediction.relative_sd)))
+        # Far over the budget the exponential would overflow.
+        steps = np.minimum(-1.702 * room / prediction.relative_sd, 700.0)
+        return np.asarray(1.0 / (1.0 + np.exp(steps)))
 
     def is_new(self, genes: GeneArray) -> BoolArray:
         """(n,) whether a genotype was not proposed before."""

@@ -50,7 +50,8 @@ class SearchRequest(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "request"
-            msg = f"{name} is {first['input']!r}: {first['msg'].lower()}"
+            given = "missing" if first["type"] == "missing" else repr(first["input"])
+            msg = f"{name} is {given}: {first['msg'].lower()}"
             raise InvalidRequestError(msg) from error
 
     @classmethod

@@ -73,6 +73,9 @@ class SearchResult:
         weights: Whose weights the exported file holds.
         accuracy_of: Whose weights the accuracy belongs to.
         quiet_ms: Quiet time of the reference network that turns ratios into milliseconds.
+        quiet_pressure_percent: Highest CPU pressure under which it was taken; None where unknown.
+        quiet_change_percent: Against what was known before the run; None on a new device.
+        seconds: From the start of the run to the choice of the short list, and to the verdict.
         measurements: Networks measured: in all for the target, and in this run.
         nearest: If nothing meets the budget: the fastest network known, by prediction.
         environment: Of the last measurement.
@@ -90,6 +93,9 @@ class SearchResult:
     weights: str
     accuracy_of: str
     quiet_ms: float
+    quiet_pressure_percent: float | None
+    quiet_change_percent: float | None
+    seconds: Mapping[str, float]
     measurements: Mapping[str, int]
     nearest: Candidate | None
     environment: Mapping[str, Any]

@@ -307,6 +307,9 @@ class Service:
             weights="given" if weights else "seeded",
             accuracy_of=run.accuracy.report(Population(run.space, known.genes[:0])).weights,
             quiet_ms=known.quiet_ms,
+            quiet_pressure_percent=known.quiet.pressure_percent,
+            quiet_change_percent=_quiet_change(run.decider().start, known),
+            seconds=_seconds(run.record, batches),
             measurements={
                 "this run": sum(len(b.subjects) for b in batches),
                 "in all": len(known.networks),
@@ -370,6 +373,25 @@ class Service:
             known.target, known.space.name, "block-lut", digest, predictor.provenance, now
         )
         write_file(self.settings.predictor(known.target, known.space.name), data)
+
+
+def _quiet_change(before: Knowledge, now: Knowledge) -> float | None:
+    if not before.networks:
+        return None
+    return 100.0 * (now.quiet_ms / before.quiet_ms - 1.0)
+
+
+def _seconds(record: RunRecord, batches: Sequence[Batch]) -> dict[str, float]:
+    """Seconds from the start of the run to the last measurement of each stage."""
+    start = datetime.fromisoformat(record.created_at)
+    ends: dict[str, float] = {}
+    for batch in batches:
+        for outcome in batch.outcomes:
+            if isinstance(outcome, StoredMeasurement):
+                taken = datetime.fromisoformat(outcome.measurement.taken_at)
+                passed = (taken - start).total_seconds()
+                ends[batch.stage] = max(ends.get(batch.stage, 0.0), passed)
+    return ends
 
 
 def _verification(verdict: Verdict) -> dict[str, Any]:

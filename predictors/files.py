@@ -45,7 +45,8 @@ def load_pack(data: bytes, model: str) -> tuple[dict[str, Any], dict[str, NDArra
             arrays = {name: archive[name] for name in archive.files}
         header = dict(json.loads(arrays.pop(_HEADER).tobytes()))
     except _DAMAGED as error:
-        msg = f"not a predictor file: {error}; calibrate the device again"
+        # NumPy's own message advises to unpickle; it stays in the chain.
+        msg = "not a predictor file, or a damaged one; calibrate the device again"
         raise InvalidPredictorFileError(msg) from error
     if header.get("schema") != SCHEMA or header.get("model") != model:
         msg = (

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from search_spaces.errors import InvalidGraphError
+from search_spaces.errors import InvalidGraphError, UsageError
 from search_spaces.graph import OpGraph
 from search_spaces.ops import (
     Activation,
@@ -99,13 +99,15 @@ def build_onnx(
     Args:
         graph: The network; batch is 1.
         weights: `none` for the weightless form; `seeded` for He-normal random weights, the same
-            for the same seed and weight name; or the shared tensors of the largest network, by
-            name, with biases under `<name>.bias`, from which the network's slices are taken.
+            for the same seed and weight name; or tensors by name, normalisation folded, biases under
+            `<name>.bias`: those of the largest network, from which this one's slices are taken, or
+            this network's own.
         seed: For `seeded`.
         metadata: Text stored in the model beside `weights` and `graph_digest`.
 
     Raises:
         InvalidGraphError: If an operator is unknown or a weight is missing or too small.
+        UsageError: If `weights` is another word.
     """
     source: Source | None = None
     kind = "none"
@@ -113,6 +115,9 @@ def build_onnx(
         source, kind = _seeded(seed), f"seeded:{seed}"
     elif not isinstance(weights, str):
         source, kind = _sliced(weights), "given"
+    elif weights != "none":
+        msg = f"weights {weights!r} are unknown; give none, seeded, or tensors by name"
+        raise UsageError(msg)
     writer = _Writer(source)
     writer.names["input"] = "input"
     for op in graph.ops:
@@ -143,6 +148,9 @@ def _sliced(weights: Weights) -> Source:
             msg = f"no weight named {part.key!r}; the file holds {len(weights)} others"
             raise InvalidGraphError(msg)
         whole = weights[part.key]
+        if whole.shape == part.shape:
+            # Already cut to this network, as an extracted sub-network's tensors are.
+            return np.ascontiguousarray(whole, dtype=np.float32)
         stop = [start + extent for start, extent in zip(part.start, part.shape, strict=True)]
         if whole.ndim != len(stop) or any(s > e for s, e in zip(stop, whole.shape, strict=True)):
             msg = f"weight {part.key!r} has shape {whole.shape}; {part.shape} are needed of it"

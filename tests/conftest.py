@@ -92,7 +92,7 @@ class World:
         ids = self.space.block_ids(population.genes)
         total = gather_sum(self.block_ratio, ids)
         late = gather_sum(np.where(np.arange(len(self.block_ratio)) % 2, self.block_ratio, 0), ids)
-        correction = 0.02 + 0.03 * np.log(total) + 0.01 * late / total
+        correction = 0.05 + 0.03 * np.log(total) + 0.01 * late / total
         return np.asarray(total * (1.0 + correction))
 
     def latency_ms(self, population: Population) -> FloatArray:
@@ -127,6 +127,8 @@ class World:
     ) -> Measurement:  # fmt: skip
         """A measurement of `count` samples around a given ratio, as one process would take them.
 
+        The reference network runs almost evenly, so that every definition of a quiet time agrees.
+
         Args:
             key: The network.
             ratio: Its time over the reference network's in this process.
@@ -139,7 +141,7 @@ class World:
         """
         rng = rng or np.random.default_rng(0)
         middle = self.quiet_ms if quiet_ms is None else quiet_ms
-        reference = middle * np.exp(noise * rng.standard_normal(count + 1))
+        reference = middle * np.exp(0.1 * noise * rng.standard_normal(count + 1))
         clock = ratio * (reference[:-1] + reference[1:]) / 2.0
         clock = clock * np.exp(noise * rng.standard_normal(count))
         columns = (clock, 1.2 * clock, reference[:-1], reference[1:])

@@ -51,6 +51,8 @@ def _cell(value: object) -> str:
 
 def print_result(result: SearchResult, folder: Path) -> None:
     """The answer of a search, winner first."""
+    from devices.quiet import NOTEWORTHY, QUIET_PRESSURE
+
     shown = [c for c in result.candidates if c.on_front and c.kind != "predicted"]
     predicted = [c for c in result.candidates if c.on_front and c.kind == "predicted"]
     shown += predicted[:: max(len(predicted) // 6, 1)]
@@ -77,6 +79,17 @@ def print_result(result: SearchResult, folder: Path) -> None:
             f"processes; meets the budget of {result.budget_ms:g} ms\n"
             f"wall:     {verdict['wall_ms']:.3f} ms median elapsed, load and all\n"
             f"weights:  {_WEIGHTS.get(result.weights, result.weights)}\n"
+        )
+    change, pressure = result.quiet_change_percent, result.quiet_pressure_percent
+    if change is not None and abs(change) > 100 * NOTEWORTHY:
+        write(
+            f"note:     this machine is {abs(change):.0f} % {'slower' if change > 0 else 'faster'} "
+            "than when it was last measured; latencies are by its present speed\n"
+        )
+    if pressure is not None and pressure > QUIET_PRESSURE:
+        write(
+            f"note:     the machine was never quiet (CPU pressure up to {pressure:.0f} %); "
+            "latencies are rather too long than too short\n"
         )
     write(f"files:    {folder}\n")
 

@@ -100,7 +100,8 @@ class BlockLut(LatencyPredictor):
     def adapt(self, table: LatencyTable) -> Self:
         """Learn the correction from whole networks; see `LatencyPredictor.adapt`."""
         if (table.space, table.target) != (self.space, self.target):
-            msg = f"a table of {table.space} on {table.target} is not of {self.space} on {self.target}"
+            here = f"{self.space} on {self.target}"
+            msg = f"a table of {table.space} on {table.target} cannot adapt a predictor of {here}"
             raise UsageError(msg)
         base, features = self._features(Population(SPACES.get(self.space), table.genes))
         residual = np.log(table.latency_ms / self.reference_ms / base)

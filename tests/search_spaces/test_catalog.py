@@ -62,9 +62,7 @@ def test_listing_the_rooms_imports_none_of_their_plug_ins() -> None:
         "print([name for name in sys.modules if name.startswith(rooms)])"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
 
@@ -79,7 +77,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones(folder: Path) -> None:
 
 
 def test_a_name_near_nothing_is_refused_with_all_there_are() -> None:
-    with pytest.raises(UnknownNameError, match=r"^unknown search space 'zzz'; known: .*mobilenetv3"):
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown search space 'zzz'; known: .*mobilenetv3"
+    ):
         catalog().get("zzz")
 
 

@@ -11,9 +11,7 @@ HEAVY = ["numpy", "torch", "ray", "sklearn", "scipy", "sqlalchemy", "onnx", "onn
 def loaded_after(statement: str) -> list[str]:
     """Which heavy packages a fresh interpreter holds after a statement."""
     code = f"import sys; {statement}; print(*[name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 

@@ -1,0 +1,163 @@
+"""What every search space promises; a new file in `search_spaces/spaces` is tested by existing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from search_spaces import SPACES
+from search_spaces.architecture import Architecture, Population
+from search_spaces.costs import COSTS, costs
+from search_spaces.errors import InvalidArchitectureError, UsageError
+from search_spaces.moves import crossover, mutate, neighbours, sample
+from search_spaces.onnx_build import build_onnx
+from search_spaces.space import ChainSpace, SearchSpace
+
+
+@pytest.fixture(params=SPACES.names())
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return SPACES.get(request.param)
+
+
+@pytest.fixture
+def networks(space: SearchSpace) -> Population:
+    return sample(space, 12, np.random.default_rng(0))
+
+
+def test_the_space_is_called_as_its_file(space: SearchSpace) -> None:
+    assert SPACES.get(space.name) is space
+    assert ":" not in space.name
+
+
+def test_choices_have_names_of_their_own_and_distinct_options(space: SearchSpace) -> None:
+    names = [choice.name for choice in space.choices]
+
+    assert len(set(names)) == len(names)
+    assert all(len(set(choice.options)) == len(choice.options) for choice in space.choices)
+
+
+def test_samples_are_canonical_networks_of_the_space(
+    space: SearchSpace, networks: Population
+) -> None:
+    space.check_genes(networks.genes)
+    assert (space.canonical(networks.genes) == networks.genes).all()
+
+
+def test_the_canonical_genotype_is_the_same_network(space: SearchSpace) -> None:
+    genes = np.random.default_rng(1).integers(0, space.option_counts, (12, len(space.choices)))
+    for arch in Population(space, genes.astype(np.int8)).architectures():
+        canonical = space.canonical_arch(arch)
+
+        assert space.canonical_arch(canonical) == canonical
+        assert space.graph(canonical).digest == space.graph(arch).digest
+
+
+def test_canonical_leaves_its_argument_alone(space: SearchSpace) -> None:
+    genes = np.full((1, len(space.choices)), 0, dtype=np.int8) + (space.option_counts > 1)
+    genes = genes.astype(np.int8)
+    before = genes.copy()
+
+    space.canonical(genes)
+
+    assert (genes == before).all()
+
+
+def test_the_first_and_the_last_network_have_graphs(space: SearchSpace) -> None:
+    for genes in (space.option_counts * 0, space.option_counts - 1):
+        graph = space.graph(Architecture(space.name, tuple(genes.tolist())))
+
+        assert graph.macs > 0
+        assert graph.parameters > 0
+        assert graph.peak_activation_bytes > 0
+
+
+def test_costs_of_a_population_equal_those_of_its_graphs(
+    space: SearchSpace, networks: Population
+) -> None:
+    if not isinstance(space, ChainSpace):
+        with pytest.raises(UsageError, match=space.name):
+            costs(networks)
+        return
+
+    found = costs(networks)
+
+    graphs = [space.graph(arch) for arch in networks.architectures()]
+    for name in COSTS:
+        assert found[name].tolist() == [getattr(graph, name) for graph in graphs], name
+
+
+def test_blocks_are_numbered_without_gaps(space: SearchSpace, networks: Population) -> None:
+    if not isinstance(space, ChainSpace):
+        return
+    ids = space.block_ids(networks.genes)
+
+    assert ids.min() >= -1
+    assert ids.max() < space.block_count
+    assert len(space.block_digests) == space.block_count
+    assert len(space.block_groups[1]) == space.block_count
+
+
+def test_keys_are_read_back(networks: Population) -> None:
+    assert [Architecture.parse(arch.key) for arch in networks.architectures()] == (
+        networks.architectures()
+    )
+
+
+def test_a_network_describes_itself_in_json(space: SearchSpace, networks: Population) -> None:
+    described = space.describe(networks[0])
+
+    assert described
+    assert json.loads(json.dumps(described)) == described
+
+
+def refusal() -> AbstractContextManager[object]:
+    return pytest.raises(InvalidArchitectureError)
+
+
+@pytest.mark.parametrize("use", ["graph", "describe", "canonical_arch"])
+@pytest.mark.parametrize("change", [(99,), (-1,)], ids=str)
+def test_genes_outside_the_space_are_refused(
+    space: SearchSpace, use: str, change: tuple[int, ...]
+) -> None:
+    wrong = Architecture(space.name, (*change, *[0] * (len(space.choices) - 1)))
+    method: Callable[[Architecture], object] = getattr(space, use)
+
+    with refusal():
+        method(wrong)
+    with refusal():
+        method(Architecture(space.name, wrong.genes[1:]))
+
+
+def test_moves_stay_inside(space: SearchSpace, networks: Population) -> None:
+    rng = np.random.default_rng(0)
+    for moved in (
+        mutate(networks, 0.5, rng),
+        crossover(networks, sample(space, len(networks), rng), rng),
+        neighbours(space, networks[0]),
+    ):
+        space.check_genes(moved.genes)
+        assert (space.canonical(moved.genes) == moved.genes).all()
+
+
+@pytest.mark.parametrize("weights", ["none", "seeded"])
+def test_networks_run_as_onnx_models(
+    networks: Population, space: SearchSpace, weights: str
+) -> None:
+    graph = space.graph(networks[0])
+    model = build_onnx(graph, weights)  # type: ignore[arg-type]  # parametrised
+    onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).standard_normal((1, *graph.input_shape), dtype=np.float32)
+    (output,) = session.run(None, {"input": x})
+
+    assert output.shape == (1, *graph.output.shape)
+    assert np.isfinite(output).all()
