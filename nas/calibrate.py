@@ -54,7 +54,8 @@ def measure_blocks(
         return known
     first = {digest: number for number, digest in reversed(list(enumerate(space.block_digests)))}
     subjects = [
-        Subject(block_key(d), "block", d, partial(_block_model, space, first[d])) for d in missing
+        Subject(block_key(d), "block", d, partial(_block_model, space, first[d], target.batch))
+        for d in missing
     ]
     job = Job(target, BLOCK_PLAN, group=_GROUP, owner=owner)
     pending: list[Measurement] = []

@@ -92,17 +92,19 @@ def build_onnx(
     weights: Literal["none", "seeded"] | Weights = "none",
     *,
     seed: int = 0,
+    batch: int = 1,
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     """Serialise a layer graph as an ONNX model with input `input` and output `output`.
 
     Args:
-        graph: The network; batch is 1.
+        graph: The network.
         weights: `none` for the weightless form; `seeded` for He-normal random weights, the same
-            for the same seed and weight name; or tensors by name, normalisation folded, biases under
-            `<name>.bias`: those of the largest network, from which this one's slices are taken, or
-            this network's own.
+            for the same seed and weight name; or tensors by name, normalisation folded, biases
+            under `<name>.bias`: those of the largest network, from which this one's slices are
+            taken, or this network's own.
         seed: For `seeded`.
+        batch: Samples that one run takes, fixed in the model.
         metadata: Text stored in the model beside `weights` and `graph_digest`.
 
     Raises:
@@ -124,8 +126,8 @@ def build_onnx(
         _write(writer, op, "output" if op is graph.output else op.name)
     model = helper.make_model(
         helper.make_graph(
-            writer.nodes, "network", [_value("input", graph.input_shape)],
-            [_value("output", graph.output.shape)], writer.tensors,
+            writer.nodes, "network", [_value("input", (batch, *graph.input_shape))],
+            [_value("output", (batch, *graph.output.shape))], writer.tensors,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
         producer_name="hardware-aware-nas",
@@ -137,7 +139,7 @@ def build_onnx(
 
 
 def _value(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape])
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 def _sliced(weights: Weights) -> Source:

@@ -61,8 +61,11 @@ class OnnxRuntimeCpu:
             raise UnsupportedTargetError(msg)
         feeds = {}
         for entry in session.get_inputs():
-            shape = [target.batch, *entry.shape[1:]]
-            feeds[entry.name] = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+            if not all(isinstance(extent, int) for extent in entry.shape):
+                msg = f"input {entry.name!r} has open extents {entry.shape}; fix them in the model"
+                raise UnsupportedTargetError(msg)
+            values = np.random.default_rng(0).standard_normal(entry.shape, dtype=np.float32)
+            feeds[entry.name] = values
         cpu = target.threads == 1
 
         def run_once() -> Timing:

@@ -49,4 +49,9 @@ class LatencyEvaluator:
         graph = self.space.graph(Architecture.parse(key))
         # With weights, as it will be deployed: weightless models run 1-3 % faster here, since the
         # runtime lays out what it folds itself more compactly than what it reads.
-        return Subject(key, "network", graph.digest, lambda: build_onnx(graph, "seeded"))
+        return Subject(
+            key,
+            "network",
+            graph.digest,
+            lambda: build_onnx(graph, "seeded", batch=self.target.batch),
+        )

@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from predictors.errors import InvalidPredictorFileError
+from predictors.features import composition
 from predictors.files import dump_pack, load_pack
 from predictors.predictor import LatencyPredictor, LatencyTable, Prediction
 from search_spaces import SPACES
@@ -163,20 +164,21 @@ class BlockLut(LatencyPredictor):
         return space.block_ids(population.genes)
 
     def _features(self, population: Population) -> tuple[FloatArray, FloatArray]:
-        """(n,) table sum as a ratio, and (n, groups + 3) features of the relative correction."""
-        ids, space = self._ids(population), population.space
-        assert isinstance(space, ChainSpace)
-        names, group = space.block_groups
-        base = gather_sum(self.block_ratio, ids)
-        features = np.empty((len(population), len(names) + 3))
-        features[:, 0] = 1.0
-        for index in range(len(names)):
-            part = np.where(group == index, self.block_ratio, 0.0)
-            features[:, 1 + index] = gather_sum(part, ids) / base
-        # 0.05 reference times a block is typical; so the feature is near 1.
-        features[:, -2] = 0.05 * (ids >= 0).sum(axis=1) / base
-        features[:, -1] = np.log(base)
-        return base, features
+        """Table sum as a ratio (n,), and features of the relative correction (n, features)."""
+        self._ids(population)
+        return composition(population, self.block_ratio)
+
+    def _check_shapes(self) -> None:
+        space = SPACES.get(self.space)
+        count = space.block_count if isinstance(space, ChainSpace) else 0
+        features = len(self.mean)
+        shapes = [array.shape for array in (self.block_ratio, self.measured, self.covariance)]
+        if shapes != [(count,), (count,), (features, features)]:
+            msg = (
+                f"predictor file of {self.space} has arrays of shapes {shapes}; "
+                f"{count} blocks are needed; calibrate the device again"
+            )
+            raise InvalidPredictorFileError(msg)
 
     def dumps(self) -> bytes:
         """The predictor as a file."""
@@ -198,10 +200,12 @@ class BlockLut(LatencyPredictor):
         try:
             fields: dict[str, Any] = {name: header[name] for name in _HEADER}
             fields |= {name: arrays[name] for name in _ARRAYS}
-            return cls(**fields)
+            predictor = cls(**fields)
         except KeyError as error:
             msg = f"predictor file lacks {error}; calibrate the device again"
             raise InvalidPredictorFileError(msg) from error
+        predictor._check_shapes()
+        return predictor
 
 
 _ARRAYS = ("block_ratio", "measured", "mean", "covariance")

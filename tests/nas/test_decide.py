@@ -254,7 +254,7 @@ def test_an_impossible_budget_ends_without_a_verdict(world: World) -> None:
 
 def test_a_failed_verification_leads_to_another_attempt(world: World) -> None:
     """The machine is 5 % slower while the first short list is verified."""
-    first = []
+    first: list[int] = []
 
     def slow_at_first(stage: Stage, number: int) -> float:
         if stage == "verify" and (not first or number - first[0] < 3):

@@ -77,4 +77,4 @@ def test_a_request_cannot_be_changed() -> None:
     request = SearchRequest.build(budget_ms=5.0)
 
     with pytest.raises(ValidationError, match="frozen"):
-        request.budget_ms = 6.0  # type: ignore[misc]  # the point of the test
+        request.budget_ms = 6.0
