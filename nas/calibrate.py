@@ -75,8 +75,8 @@ def measure_blocks(
     return block_ratios(store, target)
 
 
-def _block_model(space: ChainSpace, number: int) -> bytes:
-    return build_onnx(space.block(number).graph(), "seeded")
+def _block_model(space: ChainSpace, number: int, batch: int) -> bytes:
+    return build_onnx(space.block(number).graph(), "seeded", batch=batch)
 
 
 def _waiting(holder: str) -> str:
