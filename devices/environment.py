@@ -55,7 +55,8 @@ def _hardware_facts() -> dict[str, Any]:
         if source in fields:
             facts[name] = fields[source]
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    facts["instruction_sets"] = [name for name in _INSTRUCTION_SETS if name in flags]
+    if flags:
+        facts["instruction_sets"] = [name for name in _INSTRUCTION_SETS if name in flags]
     if "hypervisor" in flags:
         facts["virtual_machine"] = True
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):

@@ -10,6 +10,10 @@ from search_spaces.architecture import FloatArray, GeneArray, IntArray, Populati
 # The accuracy model errs by 0.04 points on average: a smaller gain is no reason to measure.
 SMALLEST_GAIN = 0.05
 _POOL = 2000
+# A measured network with less of a chance is not verified.
+_HOPE = 0.2
+# How much less accurate than the best at hand a network on the short list may be, in points.
+_WORSE = 1.0
 
 
 def expected_best(accuracy: FloatArray, chance: FloatArray, floor: float) -> float:
@@ -52,6 +56,23 @@ def choose(problem: Problem, candidates: Population, count: int) -> GeneArray:
     if expected_best(accuracy[picked], chance[picked], floor) - floor < SMALLEST_GAIN:
         picked = picked[:0]
     return fresh.genes[picked]
+
+
+def short_list(problem: Problem, count: int) -> IntArray:
+    """Choose measured networks to verify: the set with the best expected winner.
+
+    Returns:
+        (<= count,) rows of `problem.told`, most accurate first.
+    """
+    told = problem.told
+    worth = np.flatnonzero(told.chance > _HOPE)
+    if len(worth) == 0:
+        return worth
+    accuracy, chance = told.accuracy[worth], told.chance[worth]
+    # Far below the best answer at hand nothing is worth an occasion.
+    best = problem.incumbent if np.isfinite(problem.incumbent) else float(accuracy.max())
+    rows = _greedy(accuracy, chance, best - _WORSE, count)
+    return worth[rows[np.argsort(-accuracy[rows], kind="stable")]]
 
 
 def _greedy(accuracy: FloatArray, chance: FloatArray, floor: float, count: int) -> IntArray:

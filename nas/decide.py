@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.measurement import Measurement
+from nas.acquisition import short_list
 from nas.knowledge import Knowledge
-from nas.problem import STRATEGIES, CheapMetric, Problem, Told
+from nas.problem import STRATEGIES, CheapMetric, Problem, Told, probability
 from nas.request import SearchRequest
 from nas.trial import Batch, Failure, Stage, StoredMeasurement
-from nas.verify import Verdict, judge
+from nas.verify import OCCASION_SD, Verdict, expected_margin, judge
 from search_spaces.architecture import Architecture, GeneArray, Population
 from search_spaces.moves import sample
 
@@ -73,10 +74,12 @@ class Decider:
         verdicts = self._verdicts(attempts, known)
         if any(v.holds for v in verdicts) or len(attempts) >= ATTEMPTS:
             return self._conclude(verdicts)
-        step = self._search(batches, known)
+        problem = self.problem(batches, known)
+        step = self._search(batches, problem)
         if step:
             return step
-        subjects = self._short_list(known, {v.key for v in verdicts})
+        keys = list(known.by_network)
+        subjects = tuple(keys[row] for row in short_list(problem, SHORT_LIST))
         return Step("verify", subjects) if subjects else self._conclude(verdicts)
 
     def knowledge(self, batches: Sequence[Batch]) -> Knowledge:
@@ -92,13 +95,15 @@ class Decider:
 
     def problem(self, batches: Sequence[Batch], known: Knowledge) -> Problem:
         """The search problem after those batches."""
-        population = Population(known.space, known.genes)
-        told = Told(
-            known.genes,
-            self.accuracy(population),
-            known.latency_ms,
-            known.upper_ms(self.request.risk) * (1.0 + Problem.margin / 2),
+        request = self.request
+        margin = expected_margin(known.quiet, request.occasions, request.risk)
+        room = np.log(request.budget_ms * (1.0 - margin) / known.latency_ms)
+        chance = probability(
+            room / np.hypot(known.relative_error, OCCASION_SD / request.occasions**0.5)
         )
+        # Also those whose occasions failed: what cannot be measured would be tried for ever.
+        tried = {subject for batch in _of(batches, "verify") for subject in batch.subjects}
+        chance[[key in tried for key in known.by_network]] = 0.0
         failed = [
             Architecture.parse(subject)
             for batch in batches
@@ -106,10 +111,17 @@ class Decider:
             if isinstance(outcome, Failure)
         ]
         avoid: GeneArray = np.concatenate([known.genes, known.space.population(failed).genes])
+        accuracy = self.accuracy(Population(known.space, known.genes))
         return Problem(
-            known.space, self.accuracy, known.predictor, self.request.budget_ms,
-            self.request.risk, told, avoid,
-        )  # fmt: skip
+            space=known.space,
+            accuracy=self.accuracy,
+            latency=known.predictor,
+            budget_ms=request.budget_ms,
+            risk=request.risk,
+            told=Told(known.genes, accuracy, known.latency_ms, chance),
+            avoid=avoid,
+            margin=margin,
+        )
 
     def rng(self, batch_number: int) -> np.random.Generator:
         """Randomness of one batch; the same however often the batch is decided."""
@@ -121,7 +133,7 @@ class Decider:
         rows = known.predictor.select(candidates, count, rng)
         return tuple(candidates[int(row)].key for row in rows)
 
-    def _search(self, batches: Sequence[Batch], known: Knowledge) -> Step | None:
+    def _search(self, batches: Sequence[Batch], problem: Problem) -> Step | None:
         attempts = len(_attempts(_of(batches, "verify")))
         spent = sum(len(batch.subjects) for batch in _of(batches, "search"))
         # Each failed verification earns one more batch: something was learned.
@@ -129,23 +141,11 @@ class Decider:
         if left <= 0:
             return None
         strategy = STRATEGIES.get(self.request.strategy)
-        problem = self.problem(batches, known)
         genes = strategy.ask(problem, min(self.request.batch, left), self.rng(len(batches)))
         if len(genes) == 0:
             return None
-        keys = tuple(arch.key for arch in Population(known.space, genes).architectures())
+        keys = tuple(arch.key for arch in Population(problem.space, genes).architectures())
         return Step("search", keys)
-
-    def _short_list(self, known: Knowledge, tried: set[str]) -> tuple[str, ...]:
-        """The most accurate networks measured to hold, not yet verified in vain."""
-        upper = known.upper_ms(self.request.risk) * (1.0 + Problem.margin / 2)
-        accuracy = self.accuracy(Population(known.space, known.genes))
-        keys = list(known.by_network)
-        good = [
-            row for row in np.argsort(-accuracy, kind="stable")
-            if upper[row] <= self.request.budget_ms and keys[row] not in tried
-        ]  # fmt: skip
-        return tuple(keys[row] for row in good[:SHORT_LIST])
 
     def _verdicts(
         self, attempts: Sequence[Sequence[Batch]], known: Knowledge

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+
 from devices.benchmark import NETWORK_PLAN, VERIFY_PLAN
 from devices.device import Target
 from devices.measurement import Measurement
@@ -21,6 +23,7 @@ from nas.decide import Conclusion, Decider, Step
 from nas.evaluators.latency import LatencyEvaluator
 from nas.executors.serial import EXECUTOR
 from nas.knowledge import Knowledge
+from nas.problem import LIKELY
 from nas.progress import Progress
 from nas.request import SearchRequest
 from nas.store import Store
@@ -147,11 +150,11 @@ class Run:
         if not known.networks:
             return
         problem = decider.problem(batches, known)
-        holds = problem.told.upper_ms <= problem.budget_ms
-        if not holds.any():
-            self.progress.best("none measured within the budget yet")
+        accuracy = np.where(problem.told.chance >= LIKELY, problem.told.accuracy, -np.inf)
+        if not np.isfinite(accuracy).any():
+            self.progress.best("none measured that is likely to hold")
             return
-        row = max(range(len(holds)), key=lambda i: problem.told.accuracy[i] if holds[i] else -1e9)
+        row = int(np.argmax(accuracy))
         self.progress.best(
             f"{problem.told.accuracy[row]:.2f} % predicted, "
             f"{problem.told.latency_ms[row]:.2f} ms measured"

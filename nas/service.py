@@ -290,9 +290,7 @@ class Service:
         winner = conclusion.winner
         best = next((c for c in found if winner and c.key == winner.key), None)
         nearest = None if best else self._nearest(run, known, conclusion, found)
-        feasible = (
-            best or conclusion.verdicts or (problem.told.upper_ms <= run.request.budget_ms).any()
-        )
+        feasible = best or conclusion.verdicts or np.isfinite(problem.incumbent)
         arch = Architecture.parse(best.key) if best else None
         return SearchResult(
             run=run.record.id,

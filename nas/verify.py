@@ -15,7 +15,7 @@ from predictors.predictor import student_t_quantile
 GAP_S = 10.0
 # Prior of the spread of a network's ratio between occasions, relative, and its weight: three
 # occasions alone would leave the spread nearly unknown.
-_SPREAD, _WEIGHT = 0.006, 8.0
+OCCASION_SD, _WEIGHT = 0.006, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,18 @@ class Verdict:
     holds: bool
 
 
+def expected_margin(quiet: Quiet, occasions: int, risk: float) -> float:
+    """Relative distance below the budget at which a network will just be verified.
+
+    Args:
+        quiet: Quiet time as known now.
+        occasions: Processes that will verify.
+        risk: 1 - confidence.
+    """
+    error = float(np.sqrt(OCCASION_SD**2 / occasions + quiet.relative_se**2))
+    return student_t_quantile(1.0 - risk, _WEIGHT + occasions - 1) * error
+
+
 def judge(
     key: str, measurements: Sequence[Measurement], quiet: Quiet, budget_ms: float, risk: float
 ) -> Verdict:
@@ -64,7 +76,7 @@ def judge(
     logs = np.log([m.samples.ratio for m in measurements])
     mean, count = float(logs.mean()), len(logs)
     dof = _WEIGHT + count - 1
-    spread = np.sqrt((_WEIGHT * _SPREAD**2 + float(((logs - mean) ** 2).sum())) / dof)
+    spread = np.sqrt((_WEIGHT * OCCASION_SD**2 + float(((logs - mean) ** 2).sum())) / dof)
     error = np.sqrt(spread**2 / count + quiet.relative_se**2)
     upper = mean + student_t_quantile(1.0 - risk, dof) * error
     upper_ms = float(np.exp(upper) * quiet.time_ms)

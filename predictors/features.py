@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from search_spaces.architecture import FloatArray, Population
+from search_spaces.architecture import FloatArray, IntArray
 from search_spaces.costs import gather_sum
-from search_spaces.errors import UsageError
 from search_spaces.space import ChainSpace
 
 # A block of a typical network takes a twentieth of the reference's time: the feature that counts
@@ -14,28 +13,23 @@ from search_spaces.space import ChainSpace
 _TYPICAL_BLOCK = 0.05
 
 
-def composition(population: Population, block_cost: FloatArray) -> tuple[FloatArray, FloatArray]:
+def composition(
+    space: ChainSpace, ids: IntArray, block_cost: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """What a network's cost is made of, for models of relative corrections to it.
 
     Args:
-        population: n networks of a chain space.
+        space: The space of the networks.
+        ids: (n, slots) their blocks, -1 for none.
         block_cost: (blocks,) positive cost of each block, in units of the reference network.
 
     Returns:
         (n,) sum over the blocks, and (n, groups + 3) features: a constant, the share of each group
         of blocks in the sum, blocks for each unit of cost, and the logarithm of the sum.
-
-    Raises:
-        UsageError: If the space is no chain of blocks.
     """
-    space = population.space
-    if not isinstance(space, ChainSpace):
-        msg = f"{space.name} is no chain of blocks; its networks have no composition"
-        raise UsageError(msg)
-    ids = space.block_ids(population.genes)
     names, group = space.block_groups
     total = gather_sum(block_cost, ids)
-    features = np.empty((len(population), len(names) + 3))
+    features = np.empty((len(ids), len(names) + 3))
     features[:, 0] = 1.0
     for index in range(len(names)):
         part = np.where(group == index, block_cost, 0.0)

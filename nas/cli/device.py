@@ -101,7 +101,7 @@ def calibrate(
         "space": known.space.name,
         "blocks": len(known.blocks),
         "networks": len(known.by_network),
-        "residual_percent": 100.0 * known.predictor.noise,
+        "spread_percent": 100.0 * known.typical_spread,
         "between_occasions_percent": 100.0 * known.between_sd,
         "reference_quiet_ms": known.quiet_ms,
     }

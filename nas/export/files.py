@@ -8,6 +8,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -61,7 +62,7 @@ def read_weights(file: Path) -> tuple[dict[str, NDArray[np.float32]], str]:
         data = file.read_bytes()
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             tensors = {name: archive[name].astype(np.float32) for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         msg = f"cannot read weights from {file}: {error}; an npz of named tensors is needed"
         raise InvalidRequestError(msg) from error
     return tensors, hashlib.sha256(data).hexdigest()

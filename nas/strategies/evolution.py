@@ -51,8 +51,7 @@ class Evolution:
         if len(problem.told.genes):
             start.append(Population(space, problem.told.genes))
         parents = join(space, start)
-        values = problem.predict(parents)
-        parents, scores = self._survive(problem, parents, *_columns(values))
+        parents, scores = self._survive(problem, parents, *_values(problem, parents))
         rate = self.mutations / len(space.choices)
         for _ in range(self.generations):
             first, second = (_tournament(scores, self.population, rng) for _ in range(2))
@@ -70,23 +69,23 @@ class Evolution:
             new = Population(space, merged.genes[len(parents) :])
             if len(new) == 0:
                 continue
-            fresh = np.column_stack(_columns(problem.predict(new)))
+            fresh = np.column_stack(_values(problem, new))
             columns = np.concatenate([scores[:, 1:], fresh])
             parents, scores = self._survive(problem, merged, *columns.T)
         return parents
 
     def _survive(
         self, problem: Problem, everyone: Population,
-        accuracy: FloatArray, latency_ms: FloatArray, relative_sd: FloatArray,
+        accuracy: FloatArray, latency_ms: FloatArray,
     ) -> tuple[Population, FloatArray]:  # fmt: skip
         """The best `population` networks, best first.
 
         Returns:
-            The survivors and (n, 4): order of merit, accuracy, latency, spread.
+            The survivors and (n, 3): order of merit, accuracy, latency.
         """
         # Domination is judged on networks that may hold: beyond three spreads over the budget the
         # excess alone counts (constraint-domination).
-        excess = np.log(latency_ms / problem.budget_ms) - 3.0 * relative_sd
+        excess = np.log(latency_ms / problem.budget_ms) - 3.0 * problem.spread
         feasible = excess <= 0.0
         rank = np.full(len(everyone), len(everyone), dtype=np.int64)
         inside = np.flatnonzero(feasible)
@@ -96,18 +95,16 @@ class Evolution:
         spread[inside] = crowding(points, rank[inside])
         merit = np.lexsort((-spread, np.maximum(excess, 0.0), rank))
         room = np.log(problem.budget_ms * (1.0 - problem.margin) / latency_ms)
-        likely = np.flatnonzero(room > -relative_sd)
+        likely = np.flatnonzero(room > -problem.spread)
         top = likely[np.argsort(-accuracy[likely], kind="stable")][: self.population // 2]
         merit = _first_of(np.concatenate([top, merit]))[: self.population]
-        scores = np.column_stack(
-            [np.arange(len(merit)), accuracy[merit], latency_ms[merit], relative_sd[merit]]
-        )
+        scores = np.column_stack([np.arange(len(merit)), accuracy[merit], latency_ms[merit]])
         return Population(everyone.space, everyone.genes[merit]), scores
 
 
-def _columns(values: tuple[FloatArray, object]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    accuracy, prediction = values
-    return accuracy, prediction.median_ms, prediction.relative_sd  # type: ignore[attr-defined]
+def _values(problem: Problem, population: Population) -> tuple[FloatArray, FloatArray]:
+    """(n,) accuracy and median latency: what a generation is judged by."""
+    return problem.accuracy(population), problem.latency.median_ms(population)
 
 
 def _first_of(rows: IntArray) -> IntArray:

@@ -1,12 +1,17 @@
 """Block look-up table: blocks timed alone on the device, corrected by a few whole networks.
 
-The table answers the bulk: the sum of a network's blocks. What blocks alone cannot know (caches
-warmed by the block before, layout changes at a block's ends, call overhead) is a smooth relative
-error, learned by Bayesian linear regression of log(network / sum) on the share of each part of the
-network. Ten networks suffice, because the prior says that corrections are small.
+The table answers the bulk: the sum of a network's blocks. What blocks alone cannot know is a small
+relative error r = log(network / sum), learned by a Gaussian process whose covariance has two parts:
 
-Everything is kept in units of the reference network's time (ratios), which hold when the
-machine's speed drifts; `reference_ms` turns them into milliseconds.
+- smooth: linear in the share of each part of the network, the count of blocks and the size (caches
+  warmed by the block before, layout changes at a block's ends, call overhead);
+- each block's own error of measurement, weighted by its share. A search looks for networks of
+  blocks that seem quick, so it finds those whose time was measured too short; without this part
+  they come out 3 % slower than predicted, and no number of measurements mends it.
+
+Ten networks suffice, because the prior says that corrections are small. Everything is kept in units
+of the reference network's time (ratios), which hold when the machine's speed drifts; `reference_ms`
+turns them into milliseconds.
 """
 
 from __future__ import annotations
@@ -30,12 +35,16 @@ from search_spaces.space import ChainSpace
 MODEL = "block-lut"
 
 # Prior standard deviations of the corrections, relative: one scale for all, one for each part of
-# the network, one for the count of blocks (each alone pays its own entry and exit), one for size.
+# the network, one for the count of blocks (each alone pays its own entry and exit), one for size,
+# one for each block's own error. With residual noise they explain 150 networks of one device best.
 _SD_SCALE, _SD_GROUP, _SD_COUNT, _SD_SIZE = 0.3, 0.1, 0.3, 0.1
-# Prior of the residual noise: 2 % with the weight of six networks.
-_NOISE, _NOISE_WEIGHT = 0.02, 6.0
-# A network whose correction is less certain than this many noise units is unlike those measured.
-_EXTRAPOLATED = 2.0
+_SD_BLOCK, _NOISE = 0.04, 0.008
+# The scale of all these is learned too; the prior weighs as much as so many networks.
+_SCALE_WEIGHT = 8.0
+# A network whose correction is less certain than this is unlike those measured.
+_EXTRAPOLATED = 0.05
+# The Gaussian process is exact: its cost grows with the square of the networks it keeps.
+_MOST_NETWORKS = 256
 
 
 @dataclass(frozen=True)
@@ -48,10 +57,11 @@ class BlockLut(LatencyPredictor):
         block_ratio: (blocks,) time of each block alone over the reference's.
         measured: (blocks,) whether the block was measured; others are scaled from their MACs.
         reference_ms: Quiet time of the reference network [ms].
-        mean: (features,) correction.
-        covariance: (features, features) of the correction, in units of the squared noise.
-        noise: Residual standard deviation, relative.
-        dof: Degrees of freedom of the noise.
+        ids: (m, slots) blocks of the networks learned from.
+        inverse: (m, m) inverse covariance of their errors.
+        smooth: (features,) learned smooth correction.
+        block_error: (blocks,) learned relative error of each block.
+        scale: Learned factor on all standard deviations.
         provenance: Where the numbers come from (JSON values).
     """
 
@@ -60,10 +70,11 @@ class BlockLut(LatencyPredictor):
     block_ratio: FloatArray
     measured: BoolArray
     reference_ms: float
-    mean: FloatArray
-    covariance: FloatArray
-    noise: float
-    dof: float
+    ids: IntArray
+    inverse: FloatArray
+    smooth: FloatArray
+    block_error: FloatArray
+    scale: float
     provenance: Mapping[str, Any]
 
     @classmethod
@@ -92,69 +103,94 @@ class BlockLut(LatencyPredictor):
         size = np.log(space.cost_table.macs + 1.0)
         slope, offset = np.polyfit(size[measured], np.log(ratio[measured]), 1)
         filled = np.where(measured, ratio, np.exp(offset + slope * size))
-        prior = _prior_variance(len(space.block_groups[0]))
+        slots = space.block_ids(np.zeros((1, len(space.choices)), dtype=np.int8)).shape[1]
         return cls(
-            space.name, target, filled, measured, reference_ms, np.zeros(len(prior)),
-            np.diag(prior) / _NOISE**2, _NOISE, _NOISE_WEIGHT, dict(provenance or {}),
+            space=space.name, target=target, block_ratio=filled, measured=measured,
+            reference_ms=reference_ms, ids=np.empty((0, slots), dtype=np.int64),
+            inverse=np.empty((0, 0)), smooth=np.zeros(len(space.block_groups[0]) + 3),
+            block_error=np.zeros(len(filled)), scale=1.0, provenance=dict(provenance or {}),
         )  # fmt: skip
 
     def adapt(self, table: LatencyTable) -> Self:
-        """Learn the correction from whole networks; see `LatencyPredictor.adapt`."""
-        if (table.space, table.target) != (self.space, self.target):
-            here = f"{self.space} on {self.target}"
-            msg = f"a table of {table.space} on {table.target} cannot adapt a predictor of {here}"
-            raise UsageError(msg)
-        base, features = self._features(Population(SPACES.get(self.space), table.genes))
-        residual = np.log(table.latency_ms / self.reference_ms / base)
-        # A noisy measurement counts less: its own error comes on top of the model's.
-        weight = 1.0 / (1.0 + (table.relative_se / _NOISE) ** 2)
-        prior = _prior_variance(features.shape[1] - 3) / _NOISE**2
-        precision = np.diag(1.0 / prior) + (features * weight[:, None]).T @ features
-        covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
-        mean = covariance @ (features.T @ (weight * residual))
-        misfit = residual - features @ mean
-        squares = float(weight @ misfit**2 + mean @ (mean / prior))
-        dof = _NOISE_WEIGHT + len(table)
-        noise = float(np.sqrt((_NOISE_WEIGHT * _NOISE**2 + squares) / dof))
-        return replace(
-            self, mean=mean, covariance=covariance, noise=noise, dof=dof,
-            provenance={**self.provenance, "networks": len(table)},
-        )  # fmt: skip
+        """Learn the correction from whole networks; see `LatencyPredictor.adapt`.
 
-    def predict(self, population: Population) -> Prediction:
-        """Table sum times the learned correction."""
-        base, features = self._features(population)
-        unsure = np.einsum("ij,jk,ik->i", features, self.covariance, features, optimize=True)
-        absent = gather_sum((~self.measured).astype(float), self._ids(population)) > 0
-        return Prediction(
-            median_ms=self.reference_ms * base * np.exp(features @ self.mean),
-            relative_sd=self.noise * np.sqrt(1.0 + unsure),
-            dof=self.dof,
-            extrapolated=absent | (unsure > _EXTRAPOLATED**2),
+        Of more than 256 networks the last ones are used.
+        """
+        if (table.space, table.target) != (self.space, self.target):
+            msg = (
+                f"a table of {table.space} on {table.target} cannot adapt a predictor of "
+                f"{self.space} on {self.target}"
+            )
+            raise UsageError(msg)
+        last = slice(-_MOST_NETWORKS, None)
+        ids = self._ids(Population(SPACES.get(self.space), table.genes[last]))
+        base, features, shares = self._compose(ids)
+        error = np.log(table.latency_ms[last] / self.reference_ms / base)
+        covariance = self._covariance((features, shares), (features, shares))
+        covariance += np.diag(_NOISE**2 + table.relative_se[last] ** 2)
+        inverse = np.asarray(np.linalg.inv(covariance), dtype=np.float64)
+        weight = inverse @ error
+        return replace(
+            self,
+            ids=ids,
+            inverse=inverse,
+            smooth=_smooth_variance(features.shape[1]) * (features.T @ weight),
+            block_error=_SD_BLOCK**2 * (shares.T @ weight),
+            scale=float(np.sqrt((_SCALE_WEIGHT + error @ weight) / (_SCALE_WEIGHT + len(error)))),
+            provenance={**self.provenance, "networks": len(table)},
         )
 
+    def predict(self, population: Population) -> Prediction:
+        """Table sum times the learned correction, with its uncertainty."""
+        ids = self._ids(population)
+        base, features, shares = self._compose(ids)
+        variance = self._variance(features, shares)
+        absent = gather_sum((~self.measured).astype(float), ids) > 0
+        return Prediction(
+            median_ms=self._median_ms(base, features, ids),
+            relative_sd=self.scale * np.sqrt(variance + _NOISE**2),
+            dof=_SCALE_WEIGHT + len(self.ids),
+            extrapolated=absent | (self.scale * np.sqrt(variance) > _EXTRAPOLATED),
+        )
+
+    def median_ms(self, population: Population) -> FloatArray:
+        """The medians alone; see `LatencyPredictor.median_ms`."""
+        ids = self._ids(population)
+        base, features = composition(self._space, ids, self.block_ratio)
+        return self._median_ms(base, features, ids)
+
     def select(self, population: Population, count: int, rng: np.random.Generator) -> IntArray:
-        """Greedy D-optimal design: each next network is the one least certain after the others."""
+        """Greedy: each next network is the one least certain after those before it."""
         if count > len(population):
             msg = f"{count} networks cannot be selected of {len(population)}"
             raise UsageError(msg)
-        _, features = self._features(population)
-        covariance, chosen = self.covariance.copy(), []
-        open_rows = np.ones(len(population), dtype=bool)
-        jitter = 1.0 + 1e-9 * rng.random(len(population))
-        for _ in range(count):
-            spread = features @ covariance
-            unsure = (spread * features).sum(axis=1) * jitter
-            row = int(np.argmax(np.where(open_rows, unsure, -np.inf)))
+        _, features, shares = self._compose(self._ids(population))
+        variance = self._variance(features, shares) * (1.0 + 1e-9 * rng.random(len(population)))
+        # Pivoted Cholesky of the covariance given what is known; one column for each chosen.
+        columns = np.empty((len(population), count))
+        known = self._whitened(features, shares)
+        chosen: list[int] = []
+        for step in range(count):
+            row = int(np.argmax(np.where(np.isin(range(len(variance)), chosen), -1.0, variance)))
+            one = (features[row : row + 1], shares[row : row + 1])
+            column = self._covariance((features, shares), one)[:, 0]
+            column -= known @ known[row] + columns[:, :step] @ columns[row, :step]
+            columns[:, step] = column / np.sqrt(variance[row] + _NOISE**2)
+            variance = np.maximum(variance - columns[:, step] ** 2, 0.0)
             chosen.append(row)
-            open_rows[row] = False
-            gain = spread[row]
-            covariance -= np.outer(gain, gain) / (1.0 + features[row] @ gain)
         return np.array(chosen, dtype=np.int64)
 
     def rescaled(self, reference_ms: float) -> Self:
         """The same ratios with another quiet time of the reference [ms]."""
         return replace(self, reference_ms=reference_ms)
+
+    @property
+    def _space(self) -> ChainSpace:
+        space = SPACES.get(self.space)
+        if not isinstance(space, ChainSpace):
+            msg = f"{self.space} is no chain of blocks, so it has no block table"
+            raise UsageError(msg)
+        return space
 
     def _ids(self, population: Population) -> IntArray:
         space = population.space
@@ -163,31 +199,65 @@ class BlockLut(LatencyPredictor):
             raise UsageError(msg)
         return space.block_ids(population.genes)
 
-    def _features(self, population: Population) -> tuple[FloatArray, FloatArray]:
-        """Table sum as a ratio (n,), and features of the relative correction (n, features)."""
-        self._ids(population)
-        return composition(population, self.block_ratio)
+    def _compose(self, ids: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(n,) table sum, (n, features), and (n, blocks) share of each block in the sum."""
+        base, features = composition(self._space, ids, self.block_ratio)
+        shares = np.zeros((len(ids), len(self.block_ratio)))
+        rows, slots = np.nonzero(ids >= 0)
+        blocks = ids[rows, slots]
+        np.add.at(shares, (rows, blocks), self.block_ratio[blocks] / base[rows])
+        return base, features, shares
+
+    def _median_ms(self, base: FloatArray, features: FloatArray, ids: IntArray) -> FloatArray:
+        own = gather_sum(self.block_error * self.block_ratio, ids) / base
+        return np.asarray(self.reference_ms * base * np.exp(features @ self.smooth + own))
+
+    def _covariance(
+        self, first: tuple[FloatArray, FloatArray], second: tuple[FloatArray, FloatArray]
+    ) -> FloatArray:
+        """(n, m) prior covariance of relative errors, from features and shares of either side."""
+        smooth = (first[0] * _smooth_variance(first[0].shape[1])) @ second[0].T
+        return np.asarray(smooth + _SD_BLOCK**2 * (first[1] @ second[1].T))
+
+    def _whitened(self, features: FloatArray, shares: FloatArray) -> FloatArray:
+        """(n, m) with W W^T the part of the prior covariance that the learned networks explain."""
+        if not len(self.ids):
+            return np.empty((len(features), 0))
+        _, *learned = self._compose(self.ids)
+        cross = self._covariance((features, shares), (learned[0], learned[1]))
+        return np.asarray(cross @ np.linalg.cholesky(self.inverse))
+
+    def _variance(self, features: FloatArray, shares: FloatArray) -> FloatArray:
+        """(n,) variance of the relative error, residual noise left out."""
+        prior = features**2 @ _smooth_variance(features.shape[1])
+        prior += _SD_BLOCK**2 * (shares**2).sum(axis=1)
+        known = (self._whitened(features, shares) ** 2).sum(axis=1)
+        return np.asarray(np.maximum(prior - known, 0.0))
 
     def _check_shapes(self) -> None:
-        space = SPACES.get(self.space)
-        count = space.block_count if isinstance(space, ChainSpace) else 0
-        features = len(self.mean)
-        shapes = [array.shape for array in (self.block_ratio, self.measured, self.covariance)]
-        if shapes != [(count,), (count,), (features, features)]:
-            msg = (
-                f"predictor file of {self.space} has arrays of shapes {shapes}; "
-                f"{count} blocks are needed; calibrate the device again"
-            )
-            raise InvalidPredictorFileError(msg)
+        space, networks = self._space, len(self.ids)
+        slots = space.block_ids(np.zeros((1, len(space.choices)), dtype=np.int8)).shape[1]
+        wanted = {
+            "block_ratio": (space.block_count,),
+            "measured": (space.block_count,),
+            "block_error": (space.block_count,),
+            "ids": (networks, slots),
+            "inverse": (networks, networks),
+            "smooth": (len(space.block_groups[0]) + 3,),
+        }
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                msg = (
+                    f"predictor file of {self.space}: {name} has shape "
+                    f"{getattr(self, name).shape}, not {shape}; calibrate the device again"
+                )
+                raise InvalidPredictorFileError(msg)
 
     def dumps(self) -> bytes:
         """The predictor as a file."""
-        header = {
-            "space": self.space, "target": self.target, "reference_ms": self.reference_ms,
-            "noise": self.noise, "dof": self.dof, "provenance": dict(self.provenance),
-        }  # fmt: skip
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return dump_pack(MODEL, header, arrays)
+        header = {name: getattr(self, name) for name in _HEADER}
+        header["provenance"] = dict(self.provenance)
+        return dump_pack(MODEL, header, {name: getattr(self, name) for name in _ARRAYS})
 
     @classmethod
     def loads(cls, data: bytes) -> BlockLut:
@@ -200,18 +270,19 @@ class BlockLut(LatencyPredictor):
         try:
             fields: dict[str, Any] = {name: header[name] for name in _HEADER}
             fields |= {name: arrays[name] for name in _ARRAYS}
-            predictor = cls(**fields)
         except KeyError as error:
             msg = f"predictor file lacks {error}; calibrate the device again"
             raise InvalidPredictorFileError(msg) from error
+        predictor = cls(**fields)
         predictor._check_shapes()
         return predictor
 
 
-_ARRAYS = ("block_ratio", "measured", "mean", "covariance")
-_HEADER = ("space", "target", "reference_ms", "noise", "dof", "provenance")
+_ARRAYS = ("block_ratio", "measured", "ids", "inverse", "smooth", "block_error")
+_HEADER = ("space", "target", "reference_ms", "scale", "provenance")
 
 
-def _prior_variance(groups: int) -> FloatArray:
-    sd = [_SD_SCALE, *[_SD_GROUP] * groups, _SD_COUNT, _SD_SIZE]
+def _smooth_variance(features: int) -> FloatArray:
+    """(features,) prior variances, in the order of `composition`."""
+    sd = [_SD_SCALE, *[_SD_GROUP] * (features - 3), _SD_COUNT, _SD_SIZE]
     return np.asarray(np.square(np.array(sd)))

@@ -181,3 +181,13 @@ def test_crowding_is_the_one_of_the_paper() -> None:
 
     assert np.isinf(distance[[0, 3]]).all()
     assert distance[1:3] == pytest.approx([3 / 10 + 5 / 10, 9 / 10 + 6 / 10])
+
+
+def test_crowding_does_not_look_into_other_fronts() -> None:
+    """In one column 1, 2, 3 and 2, 4, 6: the span of all is 5, ends are infinitely far."""
+    points = np.array([[1.0], [2.0], [3.0], [2.0], [4.0], [6.0]])
+
+    distance = crowding(points, np.array([0, 0, 0, 1, 1, 1]))
+
+    assert np.isinf(distance[[0, 2, 3, 5]]).all()
+    assert distance[[1, 4]] == pytest.approx([2 / 5, 4 / 5])

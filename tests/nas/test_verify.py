@@ -8,7 +8,7 @@ from scipy import stats
 
 from devices.measurement import Measurement
 from devices.quiet import Quiet
-from nas.verify import Verdict, judge
+from nas.verify import Verdict, expected_margin, judge
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -79,6 +79,22 @@ def test_less_risk_and_more_spread_raise_the_bound(world: World) -> None:
 
     assert verdict(world, 1.19, 1.2, 1.21, risk=0.01).upper_ms > plain.upper_ms
     assert verdict(world, 1.1, 1.2, 1.3).upper_ms > plain.upper_ms
+
+
+@pytest.mark.parametrize("quiet", [QUIET, Quiet(4.0, 0.01, 1000, 1.0)], ids=["sure", "unsure"])
+@pytest.mark.parametrize("count", [3, 10])
+def test_a_network_below_the_budget_by_the_expected_margin_just_holds(
+    world: World, quiet: Quiet, count: int
+) -> None:
+    margin = expected_margin(quiet, count, 0.05)
+    ratio = 5.0 / quiet.time_ms
+
+    def holds(share: float) -> bool:
+        ratios = [ratio * float(np.exp(-share * margin))] * count
+        return verdict(world, *ratios, quiet=quiet).holds
+
+    assert holds(1.0)
+    assert not holds(0.6)
 
 
 def test_the_wall_time_is_told_beside_it(world: World) -> None:

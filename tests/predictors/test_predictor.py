@@ -34,6 +34,15 @@ def test_students_quantile_is_within_one_per_cent_of_scipys(dof: float) -> None:
     assert found == pytest.approx(stats.t.ppf(probabilities, dof), rel=0.01, abs=1e-9)
 
 
+@pytest.mark.parametrize("dof", [10, 18, 30, 100])
+def test_students_quantile_is_far_closer_from_ten_degrees_of_freedom(dof: float) -> None:
+    probabilities = np.linspace(0.01, 0.99, 99)
+
+    found = [student_t_quantile(float(p), dof) for p in probabilities]
+
+    assert found == pytest.approx(stats.t.ppf(probabilities, dof), rel=3e-4, abs=1e-9)
+
+
 @given(st.floats(0.001, 0.999), st.floats(1.0, 1000.0))
 def test_students_quantile_is_antisymmetric(probability: float, dof: float) -> None:
     mirrored = -student_t_quantile(1.0 - probability, dof)

@@ -166,6 +166,32 @@ def test_a_model_computes_what_its_layer_graph_says() -> None:
     assert found == pytest.approx(interpret(graph, weights, x), rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["none", "relu", "hard_swish", "hard_sigmoid"])
+def test_activations_are_those_of_the_papers(kind: str) -> None:
+    """From far below to far above the straight part of each."""
+    ops = (conv("c", "input", whole("c", 1, 1, 1, 1), (1, 1, 41), activation=kind),)
+    weights = {"c": np.ones((1, 1, 1, 1), np.float32), "c.bias": np.zeros(1, np.float32)}
+    x = np.linspace(-5.0, 5.0, 41, dtype=np.float32).reshape(1, 1, 41)
+
+    found = run(build_onnx(OpGraph((1, 1, 41), ops), weights), x)
+
+    assert found == pytest.approx(activate(x, kind), abs=1e-6)
+
+
+def test_the_samples_of_a_batch_do_not_touch_each_other() -> None:
+    graph = small_network()
+    weights = weights_of(graph)
+    batch = noise(3, *graph.input_shape)
+    session = onnxruntime.InferenceSession(
+        build_onnx(graph, weights, batch=3), providers=["CPUExecutionProvider"]
+    )
+
+    (found,) = session.run(None, {"input": batch})
+
+    alone = [run(build_onnx(graph, weights), x) for x in batch]
+    assert found == pytest.approx(np.array(alone), rel=1e-4, abs=1e-5)
+
+
 def test_given_weights_are_cut_from_the_largest_and_kernels_from_their_centre() -> None:
     cut = WeightSlice("deep", (0, 0, 2, 2), (3, 1, 3, 3))
     graph = OpGraph((3, 6, 6), (conv("d", "input", cut, (3, 6, 6), groups=3, in_channels=3),))
