@@ -32,7 +32,6 @@ def local_device() -> Device:
     if not model:
         msg = "this machine tells nothing about its processor; local cannot be identified"
         raise DeviceUnavailableError(msg)
-    facts["cpu_model"] = model
     stable = {key: facts[key] for key in sorted(facts) if key not in ("memory_bytes", "governor")}
     digest = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:6]
     slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(.*?\)|@.*", "", model.lower())).strip("-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import queue
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from devices.errors import DeviceError, DeviceUnavailableError
 from devices.measurement import Measurement, Samples, SubjectKind
 from devices.wire import Job, write_model
 from search_spaces.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 LOCAL = "local"
 
@@ -140,12 +143,15 @@ def _one_process(
     assert process.stderr
     lines: queue.Queue[bytes | None] = queue.Queue()
     errors: list[bytes] = []
+    unbuilt: dict[int, str] = {}
     threading.Thread(target=_drain, args=(process.stdout, lines.put), daemon=True).start()
     stderr = threading.Thread(target=_drain, args=(process.stderr, errors.append), daemon=True)
     stderr.start()
     waiting = False
     try:
-        threading.Thread(target=_feed, args=(process.stdin, job, models), daemon=True).start()
+        threading.Thread(
+            target=_feed, args=(process.stdin, job, models, unbuilt), daemon=True
+        ).start()
         deadline = time.monotonic() + group_timeout_s
         while True:
             timeout = job.lock_timeout_s + 30.0 if waiting else deadline - time.monotonic()
@@ -174,7 +180,8 @@ def _one_process(
                     yield None, f"refused: {event['reason']}"
                     return
                 case "failed":
-                    yield event["index"], event["reason"]
+                    index = event["index"]
+                    yield index, unbuilt.get(index, event["reason"])
                 case "done":
                     return
     finally:
@@ -185,12 +192,25 @@ def _one_process(
                 pipe.close()
 
 
-def _feed(pipe: IO[bytes], job: Job, models: Sequence[Callable[[], bytes]]) -> None:
-    """Send models as the worker takes them; the pipe stays open, its end would end the worker."""
+def _feed(
+    pipe: IO[bytes], job: Job, models: Sequence[Callable[[], bytes]], unbuilt: dict[int, str]
+) -> None:
+    """Send models as the worker takes them; the pipe stays open, its end would end the worker.
+
+    Models that cannot be built are noted in `unbuilt`, with the reason.
+    """
     with contextlib.suppress(OSError, ValueError):
         job.write(pipe)
-        for model in models:
-            write_model(pipe, model())
+        for index, model in enumerate(models):
+            try:
+                data = model()
+            except Exception as error:
+                # Whatever a space's code raises, the others are to be measured: an empty model
+                # keeps the order, and the worker refuses it.
+                logger.debug("model %d was not built", index, exc_info=True)
+                unbuilt[index] = f"{type(error).__name__}: {error}"
+                data = b""
+            write_model(pipe, data)
 
 
 def _drain(pipe: IO[bytes], put: Callable[[Any], None]) -> None:

@@ -64,9 +64,10 @@ def quiet_time(measurements: Sequence[Measurement], enough: int = ENOUGH_RUNS) -
     # A stable sort keeps the latest first among equally quiet ones.
     latest_first = list(measurements[::-1])
     latest_first.sort(key=lambda m: max(_pressure(m) or 0.0, QUIET_PRESSURE))
+    quiet = [m for m in latest_first if (_pressure(m) or 0.0) <= QUIET_PRESSURE]
     runs: dict[str, list[float]] = {}
     count, pressure = 0, None
-    for measurement in latest_first:
+    for measurement in quiet or latest_first:
         known = _pressure(measurement)
         pressure = known if pressure is None else max(pressure, known or 0.0)
         times = measurement.reference_ms

@@ -69,7 +69,7 @@ class Job:
 
 
 def write_model(stream: IO[bytes], model: bytes) -> None:
-    """Send one model."""
+    """Send one model; an empty one stands for one that could not be built."""
     stream.write(len(model).to_bytes(8, "little"))
     stream.write(model)
     stream.flush()
@@ -81,9 +81,10 @@ def read_model(stream: IO[bytes]) -> bytes:
     Raises:
         UsageError: If the stream ends within it.
     """
-    size = int.from_bytes(stream.read(8), "little")
-    model = stream.read(size) if 0 < size < _LARGEST_MODEL else b""
-    if not model or len(model) != size:
+    header = stream.read(8)
+    size = int.from_bytes(header, "little")
+    model = stream.read(size) if size < _LARGEST_MODEL else b""
+    if len(header) != 8 or len(model) != size:
         msg = "not a measuring job: the stream ended within a model"
         raise UsageError(msg)
     return model

@@ -61,16 +61,19 @@ def measure_blocks(
     pending: list[Measurement] = []
     started = time.monotonic()
     outcomes = measure_locally(subjects, job, on_wait=lambda who: progress.note(_waiting(who)))
-    for done, (index, outcome) in enumerate(outcomes, start=1):
-        if isinstance(outcome, str):
-            progress.note(f"block {subjects[index].key} was not measured: {outcome}")
-        else:
-            pending.append(outcome)
-        if len(pending) >= _GROUP or done == len(subjects):
-            store.add_measurements(pending)
-            pending = []
-        left = (time.monotonic() - started) / done * (len(subjects) - done)
-        progress.step(done, len(subjects), left)
+    try:
+        for done, (index, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, str):
+                progress.note(f"block {subjects[index].key} was not measured: {outcome}")
+            else:
+                pending.append(outcome)
+            if len(pending) >= _GROUP:
+                store.add_measurements(pending)
+                pending = []
+            left = (time.monotonic() - started) / done * (len(subjects) - done)
+            progress.step(done, len(subjects), left)
+    finally:
+        store.add_measurements(pending)
     # As stored, not as measured: a resumed run must see the very same numbers.
     return block_ratios(store, target)
 

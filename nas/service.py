@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +20,11 @@ from devices.errors import DeviceUnavailableError
 from devices.local import resolve
 from devices.lock import host_lock
 from devices.measurement import Measurement
-from devices.quiet import quiet_time
 from devices.reference import reference_graph
 from devices.runtime import RUNTIMES
 from nas.calibrate import block_ratios, measure_blocks
 from nas.decide import Conclusion, Step
+from nas.describe import described_run, measured_rows, quiet_change_percent, stage_seconds
 from nas.errors import InterruptedRunError, InvalidRequestError
 from nas.evaluators.accuracy import accuracy_source
 from nas.evaluators.latency import LatencyEvaluator
@@ -37,7 +37,7 @@ from nas.result import Candidate, SearchResult, candidates
 from nas.search import Run
 from nas.settings import Settings
 from nas.store import SqlStore, Store
-from nas.trial import Batch, Failure, RunRecord, StoredMeasurement
+from nas.trial import Batch, Failure, RunRecord
 from nas.verify import GAP_S, Verdict
 from search_spaces import SPACES
 from search_spaces.architecture import Architecture, Population
@@ -84,9 +84,7 @@ class Service:
         STRATEGIES.get(request.strategy)
         space, target = self._place(request.space, request.device)
         accuracy_source(space.name)
-        if weights is not None:
-            # A wrong file should be refused now, not after minutes of measuring.
-            export_onnx(space, Architecture(space.name, (0,) * len(space.choices)), weights)
+        _check_weights(space, weights)
         request = request.model_copy(update={"device": target.key})
         now = datetime.now(UTC)
         run_id = f"{now:%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
@@ -98,7 +96,12 @@ class Service:
         self, run_id: str, output: Path | None = None, weights: Path | None = None
     ) -> SearchResult:
         """Go on with a run that was stopped or killed; a finished one is only written again."""
-        return self._execute(self.store.run(run_id), output, weights)
+        record = self.store.run(run_id)
+        space, _ = self._place(*_wanted(record))
+        result = json.loads(record.result) if record.result else {}
+        winner = (result.get("winner") or {}).get("key")
+        _check_weights(space, weights, Architecture.parse(winner) if winner else None)
+        return self._execute(record, output, weights)
 
     def replay(self, run_id: str) -> list[tuple[Batch, Step | Conclusion]]:
         """Decide a stored run again from its stored outcomes; see `Run.replay`."""
@@ -159,20 +162,7 @@ class Service:
         if done:
             space, target = self._place(archs[0].space, done[0].target)
             quiet_ms = self.knowledge(space, target).quiet_ms
-        return [
-            {
-                "architecture": outcome.subject,
-                "kind": "measured",
-                "latency_ms": outcome.latency_ms(quiet_ms),
-                "error_percent": 100.0 * outcome.samples.ratio_se,
-                "wall_ms": outcome.wall_ms,
-                "runs": len(outcome.samples.clock_ms),
-                "target": outcome.target,
-            }
-            if isinstance(outcome, Measurement)
-            else {"architecture": arch.key, "failure": outcome.reason}
-            for arch, outcome in zip(archs, outcomes, strict=True)
-        ]
+        return measured_rows(archs, outcomes, quiet_ms)
 
     def measured_on(self, device: str) -> dict[str, int]:
         """Number of stored measurements of each kind on the default target of a device."""
@@ -183,43 +173,8 @@ class Service:
     def describe_run(self, run_id: str) -> dict[str, Any]:
         """A run with all its slots, as JSON values."""
         record = self.store.run(run_id)
-        batches = self.store.batches(record.id)
-        measured = [
-            outcome.measurement
-            for batch in batches
-            for outcome in batch.outcomes
-            if isinstance(outcome, StoredMeasurement)
-        ]
-        quiet_ms = quiet_time(measured).time_ms if measured else 0.0
-        slots = []
-        for batch in batches:
-            for slot, (subject, outcome) in enumerate(
-                zip(batch.subjects, batch.outcomes, strict=True)
-            ):
-                row: dict[str, Any] = {
-                    "batch": batch.number, "stage": batch.stage, "slot": slot,
-                    "architecture": subject, "kind": "open",
-                }  # fmt: skip
-                if isinstance(outcome, StoredMeasurement):
-                    row |= {
-                        "kind": "measured",
-                        "latency_ms": outcome.measurement.latency_ms(quiet_ms),
-                        "wall_ms": outcome.measurement.wall_ms,
-                        "occasion": outcome.measurement.occasion,
-                    }
-                elif isinstance(outcome, Failure):
-                    row |= {"kind": "failed", "failure": outcome.reason}
-                slots.append(row)
-        return {
-            "run": record.id,
-            "state": record.state,
-            "request": json.loads(record.request),
-            "created_at": record.created_at,
-            "finished_at": record.finished_at,
-            "slots": slots,
-            "result": json.loads(record.result) if record.result else None,
-            "artefacts": self.store.run_artefacts(record.id),
-        }
+        artefacts = self.store.run_artefacts(record.id)
+        return described_run(record, self.store.batches(record.id), artefacts)
 
     def devices(self) -> list[Device]:
         """This machine first, then the others in the store."""
@@ -248,36 +203,36 @@ class Service:
         run = self._run(record)
         folder = output or Path("runs") / record.id
         how = f"nas run resume {record.id}" + (f" --output {output}" if output else "")
-        try:
-            with self._alone(record.id):
+        with self._alone(record.id):
+            try:
                 self.store.finish_run(record.id, "running", None, None)
                 conclusion, known = run.execute()
                 result = self._conclude(run, conclusion, known, weights)
                 self._write(run, result, folder, weights)
                 self._keep_predictor(known)
-        except KeyboardInterrupt:
-            self.store.finish_run(record.id, "stopped", None, None)
-            msg = f"stopped; everything measured is saved. Go on with: {how}"
-            raise InterruptedRunError(msg) from None
-        except NasError as error:
-            self.store.finish_run(record.id, "failed", json.dumps({"error": str(error)}), None)
-            raise
+            except KeyboardInterrupt:
+                self.store.finish_run(record.id, "stopped", None, None)
+                msg = f"stopped; everything measured is saved. Go on with: {how}"
+                raise InterruptedRunError(msg) from None
+            except NasError as error:
+                reason = json.dumps({"error": str(error)})
+                self.store.finish_run(record.id, "failed", reason, None)
+                raise
         return result
 
     @contextmanager
     def _alone(self, run_id: str) -> Iterator[None]:
         """One process a run: two would measure the same slots."""
+        # The file stays: unlinked, a waiting process would lock one that nobody else can see.
         path = self.settings.home / "locks" / f"{run_id}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with host_lock(f"run {run_id}", timeout_s=0.0, path=path):
-                yield
-        except DeviceUnavailableError as error:
-            if not str(error).startswith(f"run {run_id} "):
-                raise
-            msg = f"run {run_id} is being worked on by another process; wait for it or stop it"
-            raise NasError(msg) from None
-        path.unlink(missing_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(host_lock(f"run {run_id}", timeout_s=0.0, path=path))
+            except DeviceUnavailableError as error:
+                msg = f"run {run_id} is being worked on by another process; wait for it or stop it"
+                raise NasError(msg) from error
+            yield
 
     def _conclude(
         self, run: Run, conclusion: Conclusion, known: Knowledge, weights: Path | None
@@ -306,8 +261,8 @@ class Service:
             accuracy_of=run.accuracy.report(Population(run.space, known.genes[:0])).weights,
             quiet_ms=known.quiet_ms,
             quiet_pressure_percent=known.quiet.pressure_percent,
-            quiet_change_percent=_quiet_change(run.decider().start, known),
-            seconds=_seconds(run.record, batches),
+            quiet_change_percent=quiet_change_percent(run.decider().start, known),
+            seconds=stage_seconds(run.record, batches),
             measurements={
                 "this run": sum(len(b.subjects) for b in batches),
                 "in all": len(known.networks),
@@ -373,23 +328,21 @@ class Service:
         write_file(self.settings.predictor(known.target, known.space.name), data)
 
 
-def _quiet_change(before: Knowledge, now: Knowledge) -> float | None:
-    if not before.networks:
-        return None
-    return 100.0 * (now.quiet_ms / before.quiet_ms - 1.0)
+def _wanted(record: RunRecord) -> tuple[str, str]:
+    request = SearchRequest.loads(record.request)
+    return request.space, request.device
 
 
-def _seconds(record: RunRecord, batches: Sequence[Batch]) -> dict[str, float]:
-    """Seconds from the start of the run to the last measurement of each stage."""
-    start = datetime.fromisoformat(record.created_at)
-    ends: dict[str, float] = {}
-    for batch in batches:
-        for outcome in batch.outcomes:
-            if isinstance(outcome, StoredMeasurement):
-                taken = datetime.fromisoformat(outcome.measurement.taken_at)
-                passed = (taken - start).total_seconds()
-                ends[batch.stage] = max(ends.get(batch.stage, 0.0), passed)
-    return ends
+def _check_weights(
+    space: ChainSpace, weights: Path | None, arch: Architecture | None = None
+) -> None:
+    """Refuse a wrong file now, not after minutes of measuring.
+
+    Before the winner is known it must hold the largest network, whose slices serve any.
+    """
+    if weights is not None:
+        largest = Architecture(space.name, tuple(int(n) - 1 for n in space.option_counts))
+        export_onnx(space, arch or largest, weights)
 
 
 def _verification(verdict: Verdict) -> dict[str, Any]:

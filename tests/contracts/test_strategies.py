@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from nas.decide import Decider
 from nas.problem import STRATEGIES, Problem, SearchStrategy, Told
+from nas.request import SearchRequest
 from search_spaces.architecture import GeneArray, Population
 from search_spaces.moves import unique_rows
 
@@ -25,14 +27,23 @@ def strategy(request: pytest.FixtureRequest) -> SearchStrategy:
 
 
 @pytest.fixture(scope="module")
-def problem(world: World) -> Problem:
+def decider(world: World) -> Decider:
     """After a calibration: twelve networks were measured."""
     rng = np.random.default_rng(0)
     keys = [arch.key for arch in world.networks(12).architectures()]
     known = world.knowledge([world.measure(key, rng) for key in keys])
-    accuracy = world.accuracy(Population(world.space, known.genes))
-    told = Told(known.genes, accuracy, known.latency_ms, known.upper_ms(0.05))
-    return Problem(world.space, world.accuracy, known.predictor, BUDGET_MS, 0.05, told, known.genes)
+    return Decider(SearchRequest.build(budget_ms=BUDGET_MS), world.accuracy, known)
+
+
+def problem_of(decider: Decider, budget_ms: float) -> Problem:
+    """The problem at another budget."""
+    request = decider.request.model_copy(update={"budget_ms": budget_ms})
+    return replace(decider, request=request).problem([], decider.start)
+
+
+@pytest.fixture(scope="module")
+def problem(decider: Decider) -> Problem:
+    return problem_of(decider, BUDGET_MS)
 
 
 def ask(strategy: SearchStrategy, problem: Problem, count: int = 6, seed: int = 0) -> GeneArray:
@@ -85,21 +96,21 @@ def test_asking_leaves_the_problem_alone(strategy: SearchStrategy, problem: Prob
     assert (problem.told.latency_ms == before[2]).all()
 
 
-def test_an_impossible_budget_proposes_nothing(strategy: SearchStrategy, problem: Problem) -> None:
-    assert len(ask(strategy, replace(problem, budget_ms=1e-3))) == 0
+def test_an_impossible_budget_proposes_nothing(strategy: SearchStrategy, decider: Decider) -> None:
+    assert len(ask(strategy, problem_of(decider, 1e-3))) == 0
 
 
 @pytest.mark.parametrize("budget_ms", [BUDGET_MS, 100.0])
 def test_a_generous_budget_proposes_better_networks_than_are_known(
-    strategy: SearchStrategy, problem: Problem, budget_ms: float
+    strategy: SearchStrategy, decider: Decider, budget_ms: float
 ) -> None:
-    generous = replace(problem, budget_ms=budget_ms)
+    generous = problem_of(decider, budget_ms)
 
     genes = ask(strategy, generous)
 
-    accuracy = problem.accuracy(Population(problem.space, genes))
+    accuracy = generous.accuracy(Population(generous.space, genes))
     assert len(genes) > 0
-    assert accuracy.max() > generous.incumbent
+    assert accuracy.max() > generous.incumbent > -np.inf
 
 
 def test_proposals_are_likely_enough_to_hold(strategy: SearchStrategy, problem: Problem) -> None:
@@ -138,8 +149,8 @@ def test_the_front_is_within_the_budget_and_undominated(
 
 
 def test_nothing_is_on_the_front_of_an_impossible_budget(
-    strategy: SearchStrategy, problem: Problem
+    strategy: SearchStrategy, decider: Decider
 ) -> None:
-    front = strategy.front(replace(problem, budget_ms=1e-3), np.random.default_rng(0))
+    front = strategy.front(problem_of(decider, 1e-3), np.random.default_rng(0))
 
     assert len(front) == 0

@@ -129,7 +129,7 @@ def test_a_lock_that_cannot_be_opened_is_no_traceback(tmp_path: Path) -> None:
         pass
 
 
-def test_a_link_laid_in_a_shared_folder_is_not_followed(path: Path) -> None:
+def test_a_link_laid_in_the_temporary_folder_is_not_followed(path: Path) -> None:
     """Anybody may write into the temporary folder; the lock must not empty another file."""
     precious = path.with_name("precious")
     precious.write_text("content")

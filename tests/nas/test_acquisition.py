@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.acquisition import SMALLEST_GAIN, choose, expected_best
+from nas.acquisition import SMALLEST_GAIN, choose, expected_best, short_list
 from nas.problem import Problem, Told
 from predictors.predictor import Prediction
 from search_spaces.architecture import Population
@@ -73,11 +73,10 @@ def problem(
     return Problem(**(fields | changes))
 
 
-def known(networks: Population, accuracy: float, upper_ms: float) -> Told:
-    """One measured network, the first."""
-    return Told(
-        networks.genes[:1], np.array([accuracy]), np.array([upper_ms]), np.array([upper_ms])
-    )
+def known(networks: Population, accuracy: list[float], chance: list[float]) -> Told:
+    """The first networks, measured."""
+    count = len(accuracy)
+    return Told(networks.genes[:count], np.array(accuracy), np.full(count, 4.0), np.array(chance))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 6])
@@ -130,7 +129,7 @@ def test_a_gain_below_what_can_be_told_apart_is_not_measured(
     world: World, gain: float, expected: int
 ) -> None:
     networks = world.networks(2)
-    told = known(networks, 75.0, 4.0)
+    told = known(networks, [75.0], [1.0])
     better = 75.0 + gain * SMALLEST_GAIN
 
     chosen = choose(
@@ -161,3 +160,44 @@ def test_no_candidates_make_no_choice(world: World) -> None:
 
     assert len(choose(problem(networks, [70.0], [1.0]), world.space.population([]), 3)) == 0
     assert len(choose(problem(networks, [70.0], [1.0], avoid=networks.genes), networks, 3)) == 0
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "chance", "rows"),
+    [
+        # Surely the best: nothing else could win.
+        ([70.0, 75.0, 72.0], [1.0, 1.0, 1.0], [1]),
+        # A doubtful best beside the surest of the others, most accurate first.
+        ([70.0, 75.0, 74.6], [1.0, 0.5, 1.0], [1, 2]),
+        # Hopeless networks are not worth an occasion.
+        ([70.0, 75.0, 74.5], [0.1, 0.1, 0.0], []),
+        # Nor are those a point below the best at hand.
+        ([75.0, 73.0, 72.0], [0.9, 1.0, 1.0], [0]),
+    ],
+    ids=["sure", "doubtful", "hopeless", "much worse"],
+)
+def test_the_short_list_has_the_best_expected_winner(
+    world: World, accuracy: list[float], chance: list[float], rows: list[int]
+) -> None:
+    networks = world.networks(3)
+    told = known(networks, accuracy, chance)
+
+    found = short_list(problem(networks, accuracy, [4.0] * 3, told=told), 3)
+
+    assert found.tolist() == rows
+
+
+def test_the_short_list_is_as_short_as_asked_for(world: World) -> None:
+    networks = world.networks(6)
+    accuracy = [74.0 + 0.1 * row for row in range(6)]
+    told = known(networks, accuracy, [0.6] * 6)
+
+    found = short_list(problem(networks, accuracy, [4.0] * 6, told=told), 3)
+
+    assert found.tolist() == [5, 4, 3]
+
+
+def test_without_measured_networks_the_short_list_is_empty(world: World) -> None:
+    networks = world.networks(1)
+
+    assert len(short_list(problem(networks, [70.0], [4.0]), 3)) == 0

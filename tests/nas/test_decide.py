@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import pytest
 from nas.decide import ATTEMPTS, SHORT_LIST, Conclusion, Decider, Step
 from nas.knowledge import Knowledge
 from nas.request import SearchRequest
-from nas.strategies import evolution
+from nas.strategies import evolution, random_
 from nas.trial import Batch, Failure, Outcome, Stage, StoredMeasurement
 from search_spaces.architecture import Architecture, Population
 
@@ -20,6 +19,13 @@ if TYPE_CHECKING:
 
 # Far more than any run may take.
 ENDLESS = 40
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strategies that look at fewer networks than by default; what is decided stays the same."""
+    monkeypatch.setattr(random_, "_SAMPLES", 2000)
+    monkeypatch.setattr(evolution, "STRATEGY", evolution.Evolution(128, 15))
 
 
 def decider(world: World, **fields: Any) -> Decider:
@@ -314,24 +320,25 @@ def test_what_failed_verification_is_not_verified_again(world: World) -> None:
 
 def test_networks_that_break_while_they_are_verified_are_not_tried_for_ever(world: World) -> None:
     """Each occasion takes a minute; what cannot be measured will not be."""
-    known, _ = flattered(world, 4)
+    known, _ = flattered(world, 12)
 
     conclusion, batches = verified_in_vain(world, known, broken=True)
 
     count = Counter(key for batch in batches if batch.stage == "verify" for key in batch.subjects)
     assert conclusion == Conclusion((), None)
-    assert len(count) == 4
     assert set(count.values()) == {3}
+    assert attempts(batches) <= ATTEMPTS
 
 
 def test_no_more_short_lists_are_verified_than_allowed(world: World) -> None:
-    """Twelve networks promise to hold; four short lists of three would be there to try."""
+    """Twelve networks promise to hold; four short lists at least would be there to try."""
     known, _ = flattered(world, 12)
 
     conclusion, batches = verified_in_vain(world, known)
 
     assert attempts(batches) == ATTEMPTS
-    assert len(conclusion.verdicts) == ATTEMPTS * SHORT_LIST
+    assert ATTEMPTS <= len(conclusion.verdicts) <= ATTEMPTS * SHORT_LIST
+    assert conclusion.winner is None
 
 
 def test_what_could_not_be_measured_is_avoided(world: World) -> None:
@@ -347,15 +354,16 @@ def test_what_could_not_be_measured_is_avoided(world: World) -> None:
 
 
 def test_each_failed_verification_earns_one_more_batch(world: World) -> None:
-    decide = decider(world, max_measurements=6, batch=4)
+    """Two networks may be measured, and two are; then verification fails, and two more may be."""
+    decide = decider(world, max_measurements=2, batch=2)
 
     _, batches = play(world, decide, slower=lambda stage, n: 1.1 if stage == "verify" else 1.0)
 
-    before, *after = re.split("v+", stages(batches).rstrip("v"))
     searched = [len(batch.subjects) for batch in batches if batch.stage == "search"]
-    assert sum(searched[: before.count("s")]) <= 6
-    assert after
-    assert sum(searched) <= 6 + 4 * len(after)
+    failed = attempts(batches) - 1
+    assert searched[0] == 2
+    assert failed >= 1
+    assert 2 < sum(searched) <= 2 + 2 * failed
 
 
 # --- The promise -------------------------------------------------------------------------------
@@ -363,11 +371,8 @@ def test_each_failed_verification_earns_one_more_batch(world: World) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["random", "evolution"])
-def test_verified_winners_hold_and_use_the_budget(
-    world: World, strategy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twenty seeds by three budgets; evolution is smaller than its default, to be quick."""
-    monkeypatch.setattr(evolution, "STRATEGY", evolution.Evolution(128, 15))
+def test_verified_winners_hold_and_use_the_budget(world: World, strategy: str) -> None:
+    """Twenty seeds by three budgets."""
     used: list[float] = []
 
     for seed in range(20):

@@ -54,7 +54,7 @@ def test_more_networks_make_the_prediction_more_certain(world: World) -> None:
     others = world.networks(50, seed=1)
 
     few, many = (
-        world.predictor().adapt(world.table(world.networks(count), noise=0.02)).predict(others)
+        world.predictor().adapt(world.table(world.networks(count), noise=0.005)).predict(others)
         for count in (5, 100)
     )
 
