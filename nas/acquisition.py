@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.problem import Problem
+from nas.problem import Problem, probability
 from search_spaces.architecture import FloatArray, GeneArray, IntArray, Population
 
 # The accuracy model errs by 0.04 points on average: a smaller gain is no reason to measure.
@@ -45,17 +45,26 @@ def choose(problem: Problem, candidates: Population, count: int) -> GeneArray:
     fresh = Population(problem.space, candidates.genes[problem.is_new(candidates.genes)])
     if len(fresh) == 0:
         return fresh.genes
+    fresh = _screen(problem, fresh)
     accuracy, prediction = problem.predict(fresh)
     chance = problem.chance(prediction)
     # Without a network that holds, the worst candidate is the floor: any that holds is a gain.
     floor = problem.incumbent if np.isfinite(problem.incumbent) else float(accuracy.min()) - 1.0
-    promise = chance * np.maximum(accuracy - floor, 0.0)
-    pool = np.argsort(-promise, kind="stable")[:_POOL]
-    chosen = _greedy(accuracy[pool], chance[pool], floor, count)
-    picked = pool[chosen]
+    picked = _greedy(accuracy, chance, floor, count)
     if expected_best(accuracy[picked], chance[picked], floor) - floor < SMALLEST_GAIN:
         picked = picked[:0]
     return fresh.genes[picked]
+
+
+def _screen(problem: Problem, population: Population) -> Population:
+    """The candidates of most promise by their medians alone, where there are very many."""
+    if len(population) <= _POOL:
+        return population
+    accuracy, median_ms = problem.accuracy(population), problem.latency.median_ms(population)
+    room = np.log(problem.budget_ms * (1.0 - problem.margin) / median_ms)
+    promise = probability(room / problem.spread) * (accuracy - accuracy.min())
+    best = np.sort(np.argsort(-promise, kind="stable")[:_POOL])
+    return Population(population.space, population.genes[best])
 
 
 def short_list(problem: Problem, count: int) -> IntArray:

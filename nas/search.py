@@ -144,7 +144,8 @@ class Run:
             self.sleep(left)
 
     def _tell_best(self, decider: Decider, batches: list[Batch]) -> None:
-        if not batches:
+        if not batches or batches[-1].stage == "verify":
+            # What is being verified is neither confirmed nor refuted until all occasions are in.
             return
         known = decider.knowledge(batches)
         if not known.networks:

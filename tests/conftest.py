@@ -107,9 +107,19 @@ class World:
         """Random networks."""
         return sample(self.space, count, np.random.default_rng(seed))
 
-    def predictor(self) -> BlockLut:
-        """The block table of the device, not yet corrected."""
-        return BlockLut.from_blocks(self.space, self.target, self.ratio_by_digest, self.quiet_ms)
+    def predictor(self, block_error: float = 0.0, seed: int = 0) -> BlockLut:
+        """The block table of the device, not yet corrected.
+
+        Args:
+            block_error: Relative standard deviation of each block's own error of measurement.
+            seed: Of these errors.
+        """
+        rng = np.random.default_rng(seed)
+        measured = {
+            digest: ratio * float(np.exp(block_error * rng.standard_normal()))
+            for digest, ratio in self.ratio_by_digest.items()
+        }
+        return BlockLut.from_blocks(self.space, self.target, measured, self.quiet_ms)
 
     def table(self, population: Population, noise: float = 0.0, seed: int = 0) -> LatencyTable:
         """Latencies of networks, each with an error of relative standard deviation `noise`."""

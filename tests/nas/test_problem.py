@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nas.problem import Problem, Told, join
+from nas.problem import Problem, Told, join, probability
 from predictors.predictor import Prediction
 from search_spaces.architecture import Population
 
@@ -39,16 +39,15 @@ def test_the_incumbent_is_the_most_accurate_that_is_likely_to_hold(problem: Prob
     assert replace(problem, told=replace(told, chance=np.full(3, 0.5))).incumbent == -np.inf
 
 
-@pytest.mark.parametrize("dof", [9, 12, 18, 30, 100])
-def test_the_chance_is_within_two_hundredths_of_students(problem: Problem, dof: float) -> None:
-    """Three networks, the fewest that calibrate, make nine degrees of freedom."""
+def test_the_chance_is_within_a_hundredth_of_the_normal_distributions(problem: Problem) -> None:
     steps = np.linspace(-6.0, 6.0, 241)
     limit = problem.budget_ms * (1.0 - problem.margin)
     medians = limit * np.exp(-0.03 * steps)
 
-    found = problem.chance(prediction(medians.tolist(), 0.03, dof))
+    found = problem.chance(prediction(medians.tolist(), 0.03, 20))
 
-    assert np.abs(found - stats.t.cdf(steps, dof)).max() < 0.02
+    assert found == pytest.approx(probability(steps))
+    assert np.abs(found - stats.norm.cdf(steps)).max() < 0.01
 
 
 def test_a_hopeless_network_has_no_chance_and_causes_no_warning(problem: Problem) -> None:
