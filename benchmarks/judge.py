@@ -1,6 +1,6 @@
 """python benchmarks/judge.py MODEL.onnx: an independent judge of a network's unloaded latency.
 
-Interleaves it with a network of its own for 40 s; upper quartile of CPU time, pressure below 5 %.
+Interleaves it with a network of its own for 25 s; upper quartile of CPU time, pressure below 5 %.
 """
 
 import json
@@ -49,7 +49,7 @@ def timed(model):  # a function that runs the model once and returns its CPU tim
 
 network, own = timed(sys.argv[1]), timed(own_network())
 samples, others, start = [], [network(), own()], time.monotonic()
-while len(samples) < 500 or time.monotonic() < start + 40:
+while len(samples) < 500 or time.monotonic() < start + 25:
     if float(Path("/proc/pressure/cpu").read_text().split("avg10=")[1].split()[0]) >= 5:
         time.sleep(1)
     else:

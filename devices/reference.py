@@ -24,6 +24,6 @@ def reference_graph() -> OpGraph:
     return mobilenetv3.SPACE.graph(mobilenetv3.from_ofa(config))
 
 
-def reference_model() -> bytes:
+def reference_model(batch: int = 1) -> bytes:
     """The reference as a full ONNX model, with weights as any deployed network has them."""
-    return build_onnx(reference_graph(), "seeded")
+    return build_onnx(reference_graph(), "seeded", batch=batch)

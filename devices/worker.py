@@ -12,10 +12,11 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from devices.benchmark import measure
+from devices.benchmark import Run, measure, measure_alone
 from devices.environment import load_snapshot, software_versions, steal_ticks
 from devices.lock import host_lock
 from devices.reference import reference_graph, reference_model
@@ -41,7 +42,7 @@ def main() -> int:
 
 
 def _measure_all(job: Job) -> None:
-    """Groups one after the other on one loaded reference network."""
+    """Groups one after the other on one loaded reference network; a single model comes first."""
     runtime = RUNTIMES.get(job.target.runtime)
     fixed = {
         **software_versions(),
@@ -49,42 +50,50 @@ def _measure_all(job: Job) -> None:
         "clock": "process CPU time" if job.target.threads == 1 else "elapsed time",
     }
     occasion = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{os.urandom(3).hex()}"
-    with runtime.prepare(reference_model(), job.target) as reference:
 
-        def measure_group(models: Mapping[int, bytes]) -> None:
-            indices = list(models)
-            before, steal = load_snapshot(), steal_ticks()
-            try:
-                all_samples = measure(
-                    list(models.values()), reference, runtime, job.target, job.plan
-                )
-            except NasError as error:
-                if len(indices) == 1:
-                    _tell(event="failed", index=indices[0], reason=str(error))
-                else:
-                    # One bad model must not cost its neighbours.
-                    for index in indices:
-                        measure_group({index: models[index]})
-                return
-            environment = {**fixed, **before, "group": len(indices)}
-            after = steal_ticks()
-            if steal and after and after[1] > steal[1]:
-                share = (after[0] - steal[0]) / (after[1] - steal[1])
-                environment["steal_share"] = round(share, 5)
-            for index, samples in zip(indices, all_samples, strict=True):
-                _tell(
-                    event="measured", index=index, samples=samples.as_json(), occasion=occasion,
-                    environment=environment, taken_at=datetime.now(UTC).isoformat(),
-                    reference=reference_graph().digest,
-                )  # fmt: skip
+    def measure_group(models: Mapping[int, bytes], reference: Run | None) -> None:
+        indices = list(models)
+        before, steal = load_snapshot(), steal_ticks()
+        try:
+            if reference is None:
+                other = reference_model(job.target.batch)
+                model = models[indices[0]]
+                all_samples = [measure_alone(model, other, runtime, job.target, job.plan)]
+            else:
+                bodies = list(models.values())
+                all_samples = measure(bodies, reference, runtime, job.target, job.plan)
+        except NasError as error:
+            if len(indices) == 1:
+                _tell(event="failed", index=indices[0], reason=str(error))
+            else:
+                # One bad model must not cost its neighbours.
+                for index in indices:
+                    measure_group({index: models[index]}, reference)
+            return
+        environment = {**fixed, **before, "group": len(indices), "alone": reference is None}
+        after = steal_ticks()
+        if steal and after and after[1] > steal[1]:
+            share = (after[0] - steal[0]) / (after[1] - steal[1])
+            environment["steal_share"] = round(share, 5)
+        for index, samples in zip(indices, all_samples, strict=True):
+            _tell(
+                event="measured", index=index, samples=samples.as_json(), occasion=occasion,
+                environment=environment, taken_at=datetime.now(UTC).isoformat(),
+                reference=reference_graph().digest,
+            )  # fmt: skip
 
+    with ExitStack() as stack:
+        reference = None
+        if job.count > 1:
+            model = reference_model(job.target.batch)
+            reference = stack.enter_context(runtime.prepare(model, job.target))
         for start in range(0, job.count, job.group):
             members = range(start, min(start + job.group, job.count))
             models = {index: read_model(sys.stdin.buffer) for index in members}
             if members[-1] == job.count - 1:
                 # Nothing more will come: from now on the end of stdin is the end of the parent.
                 threading.Thread(target=_end_with_parent, daemon=True).start()
-            measure_group(models)
+            measure_group(models, reference)
 
 
 def _tell(**event: Any) -> None:

@@ -98,9 +98,8 @@ class Decider:
         request = self.request
         margin = expected_margin(known.quiet, request.occasions, request.risk)
         room = np.log(request.budget_ms * (1.0 - margin) / known.latency_ms)
-        chance = probability(
-            room / np.hypot(known.relative_error, OCCASION_SD / request.occasions**0.5)
-        )
+        error = np.hypot(known.relative_error, OCCASION_SD / request.occasions**0.5)
+        chance = probability(room / error)
         # Also those whose occasions failed: what cannot be measured would be tried for ever.
         tried = {subject for batch in _of(batches, "verify") for subject in batch.subjects}
         chance[[key in tried for key in known.by_network]] = 0.0

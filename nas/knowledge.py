@@ -22,8 +22,9 @@ from search_spaces.moves import sample
 from search_spaces.space import ChainSpace
 
 # Ratios of one network differ between occasions by more than their samples' spread: placement in
-# memory, what the caches held. Measured 0.3-0.8 %; the prior weighs as much as eight repeats.
-BETWEEN_SD, _BETWEEN_WEIGHT = 0.006, 8.0
+# memory, what the caches held, who else was on the host. Measured 0.7-1.4 %; the prior weighs as
+# much as eight repeats.
+BETWEEN_SD, _BETWEEN_WEIGHT = 0.01, 8.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Knowledge:
         for repeats in self.by_network.values():
             logs = np.log([m.samples.ratio for m in repeats])
             if len(logs) > 1:
-                within = float(np.mean([m.samples.ratio_se**2 for m in repeats]))
+                within = float(np.mean(np.minimum([m.samples.ratio_se for m in repeats], 0.5) ** 2))
                 squares += max(float(((logs - logs.mean()) ** 2).sum()) - within * len(logs), 0.0)
                 freedom += len(logs) - 1
         return float(np.sqrt(squares / freedom))
@@ -84,7 +85,9 @@ class Knowledge:
         means, errors = [], []
         for repeats in self.by_network.values():
             logs = np.array([np.log(m.samples.ratio) for m in repeats])
-            variance = np.array([m.samples.ratio_se**2 for m in repeats]) + self.between_sd**2
+            # Fewer than three samples have no error of their own: half of the value, then.
+            se = np.minimum([m.samples.ratio_se for m in repeats], 0.5)
+            variance = se**2 + self.between_sd**2
             weight = 1.0 / variance
             means.append(float((weight * logs).sum() / weight.sum()))
             errors.append(float(1.0 / np.sqrt(weight.sum())))

@@ -56,5 +56,13 @@ class SearchRequest(BaseModel):
 
     @classmethod
     def loads(cls, text: str) -> SearchRequest:
-        """Read a stored request."""
-        return cls.model_validate_json(text)
+        """Read a stored request.
+
+        Raises:
+            InvalidRequestError: If it is damaged or of another version.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            msg = f"the stored request cannot be read: {error.errors()[0]['msg'].lower()}"
+            raise InvalidRequestError(msg) from error

@@ -15,6 +15,7 @@ import numpy as np
 
 from devices.benchmark import NETWORK_PLAN, VERIFY_PLAN
 from devices.device import Target
+from devices.errors import DeviceError
 from devices.measurement import Measurement
 from devices.reference import reference_graph
 from nas.accuracy import AccuracySource
@@ -93,6 +94,7 @@ class Run:
             if batches and batches[-1].open_slots:
                 self._fill(batches)
                 continue
+            _refuse_a_blind_start(batches)
             self._tell_best(decider, batches)
             step = decider.next(batches)
             if isinstance(step, Conclusion):
@@ -119,6 +121,7 @@ class Run:
         evaluator = LatencyEvaluator(
             self.space, self.target, VERIFY_PLAN if verify else NETWORK_PLAN,
             f"run {self.record.id}",
+            alone=verify,
             on_wait=lambda who: self.progress.note(
                 f"waiting for {who}, which is measuring on this host"
             ),
@@ -160,6 +163,16 @@ class Run:
             f"{problem.told.accuracy[row]:.2f} % predicted, "
             f"{problem.told.latency_ms[row]:.2f} ms measured"
         )
+
+
+def _refuse_a_blind_start(batches: list[Batch]) -> None:
+    """A device on which none of the first networks could be measured is no device to search on."""
+    if not batches or batches[0].stage != "calibrate":
+        return
+    failures = [outcome for outcome in batches[0].outcomes if isinstance(outcome, Failure)]
+    if len(failures) == len(batches[0].subjects):
+        msg = f"none of {len(failures)} networks could be measured: {failures[0].reason}"
+        raise DeviceError(msg)
 
 
 def _stage(stage: Stage) -> tuple[int, int, str]:

@@ -15,7 +15,9 @@ from predictors.predictor import student_t_quantile
 GAP_S = 10.0
 # Prior of the spread of a network's ratio between occasions, relative, and its weight: three
 # occasions alone would leave the spread nearly unknown.
-OCCASION_SD, _WEIGHT = 0.006, 8.0
+OCCASION_SD, _WEIGHT = 0.01, 8.0
+# Verified alone in a process, a network takes so much longer, relative, than measured after others.
+ALONE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ def expected_margin(quiet: Quiet, occasions: int, risk: float) -> float:
         occasions: Processes that will verify.
         risk: 1 - confidence.
     """
-    error = float(np.sqrt(OCCASION_SD**2 / occasions + quiet.relative_se**2))
-    return student_t_quantile(1.0 - risk, _WEIGHT + occasions - 1) * error
+    error = float(np.sqrt(OCCASION_SD**2 / occasions + quiet.relative_sd**2))
+    return ALONE + student_t_quantile(1.0 - risk, _WEIGHT + occasions - 1) * error
 
 
 def judge(
@@ -63,7 +65,8 @@ def judge(
     Args:
         key: The network.
         measurements: Verification measurements only: samples that chose the network would flatter.
-        quiet: Quiet time of the reference; its own uncertainty is part of the bound.
+        quiet: Quiet time of the reference; how it will differ on a coming occasion is part of the
+            bound, since the budget is to hold then.
         budget_ms: The limit [ms].
         risk: 1 - confidence.
 
@@ -77,7 +80,7 @@ def judge(
     mean, count = float(logs.mean()), len(logs)
     dof = _WEIGHT + count - 1
     spread = np.sqrt((_WEIGHT * OCCASION_SD**2 + float(((logs - mean) ** 2).sum())) / dof)
-    error = np.sqrt(spread**2 / count + quiet.relative_se**2)
+    error = np.sqrt(spread**2 / count + quiet.relative_sd**2)
     upper = mean + student_t_quantile(1.0 - risk, dof) * error
     upper_ms = float(np.exp(upper) * quiet.time_ms)
     return Verdict(

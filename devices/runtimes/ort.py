@@ -64,6 +64,9 @@ class OnnxRuntimeCpu:
             if not all(isinstance(extent, int) for extent in entry.shape):
                 msg = f"input {entry.name!r} has open extents {entry.shape}; fix them in the model"
                 raise UnsupportedTargetError(msg)
+            if entry.shape[0] != target.batch:
+                msg = f"the model is built for batch {entry.shape[0]}, not for that of {target.key}"
+                raise UnsupportedTargetError(msg)
             values = np.random.default_rng(0).standard_normal(entry.shape, dtype=np.float32)
             feeds[entry.name] = values
         cpu = target.threads == 1

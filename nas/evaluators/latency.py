@@ -26,6 +26,7 @@ class LatencyEvaluator:
         plan: How long to measure.
         owner: Who asks, told to those who wait for the host's lock.
         on_wait: Called if another process is measuring.
+        alone: Each network in a process of its own, as it will be deployed; for verification.
     """
 
     space: SearchSpace
@@ -33,17 +34,22 @@ class LatencyEvaluator:
     plan: Plan
     owner: str
     on_wait: Callable[[str], None] | None = None
+    alone: bool = False
 
     def evaluate(self, keys: Sequence[str]) -> Iterator[tuple[int, Measurement | Failure]]:
-        """Measure architectures in one process, yielding each as it ends.
+        """Measure architectures, yielding each as it ends.
 
         Yields:
             (position in `keys`, measurement or failure).
         """
         subjects = [self._subject(key) for key in keys]
         job = Job(self.target, self.plan, owner=self.owner)
-        for position, outcome in measure_locally(subjects, job, on_wait=self.on_wait):
-            yield position, Failure(outcome) if isinstance(outcome, str) else outcome
+        # Alone means a process for each network, in which it is loaded first.
+        parts = [[n] for n in range(len(keys))] if self.alone else [list(range(len(keys)))]
+        for part in parts:
+            chosen = [subjects[number] for number in part]
+            for position, outcome in measure_locally(chosen, job, on_wait=self.on_wait):
+                yield part[position], Failure(outcome) if isinstance(outcome, str) else outcome
 
     def _subject(self, key: str) -> Subject:
         graph = self.space.graph(Architecture.parse(key))

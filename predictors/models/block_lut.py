@@ -101,7 +101,10 @@ class BlockLut(LatencyPredictor):
             raise UsageError(msg)
         # Power law in MACs over the measured blocks, for the few that failed.
         size = np.log(space.cost_table.macs + 1.0)
-        slope, offset = np.polyfit(size[measured], np.log(ratio[measured]), 1)
+        if measured.sum() > 1:
+            slope, offset = np.polyfit(size[measured], np.log(ratio[measured]), 1)
+        else:
+            slope, offset = 0.0, float(np.log(ratio[measured])[0])
         filled = np.where(measured, ratio, np.exp(offset + slope * size))
         slots = space.block_ids(np.zeros((1, len(space.choices)), dtype=np.int8)).shape[1]
         return cls(

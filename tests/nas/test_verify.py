@@ -8,7 +8,7 @@ from scipy import stats
 
 from devices.measurement import Measurement
 from devices.quiet import Quiet
-from nas.verify import Verdict, expected_margin, judge
+from nas.verify import ALONE, Verdict, expected_margin, judge
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -30,10 +30,10 @@ def verdict(
 
 
 def test_the_bound_is_the_one_computed_by_hand(world: World) -> None:
-    """Prior spread 0.6 % with the weight of eight; three occasions make ten degrees of freedom."""
+    """Prior spread 1 % with the weight of eight; three occasions make ten degrees of freedom."""
     ratios = [1.19, 1.2, 1.22]
     logs = np.log(ratios)
-    spread = np.sqrt((8 * 0.006**2 + ((logs - logs.mean()) ** 2).sum()) / 10)
+    spread = np.sqrt((8 * 0.01**2 + ((logs - logs.mean()) ** 2).sum()) / 10)
     upper = logs.mean() + stats.t.ppf(0.95, 10) * spread / np.sqrt(3)
 
     found = verdict(world, *ratios)
@@ -45,7 +45,7 @@ def test_the_bound_is_the_one_computed_by_hand(world: World) -> None:
 
 
 def test_the_doubt_about_the_quiet_time_is_part_of_the_bound(world: World) -> None:
-    spread = np.sqrt(8 * 0.006**2 / 10)
+    spread = np.sqrt(8 * 0.01**2 / 10)
     error = np.sqrt(spread**2 / 3 + 0.01**2)
 
     found = verdict(world, 1.2, 1.2, 1.2, quiet=Quiet(4.0, 0.01, 1000, 1.0))
@@ -86,7 +86,8 @@ def test_less_risk_and_more_spread_raise_the_bound(world: World) -> None:
 def test_a_network_below_the_budget_by_the_expected_margin_just_holds(
     world: World, quiet: Quiet, count: int
 ) -> None:
-    margin = expected_margin(quiet, count, 0.05)
+    # What a network loses by being verified alone is no part of the bound.
+    margin = expected_margin(quiet, count, 0.05) - ALONE
     ratio = 5.0 / quiet.time_ms
 
     def holds(share: float) -> bool:
@@ -113,7 +114,7 @@ def test_the_true_latency_is_below_the_bound_as_often_as_promised(world: World) 
     """Ratios differ between processes by as much as the prior says."""
     rng = np.random.default_rng(0)
     held = [
-        verdict(world, *(1.2 * np.exp(0.006 * rng.standard_normal(3)))).upper_ms >= 4.8
+        verdict(world, *(1.2 * np.exp(0.01 * rng.standard_normal(3)))).upper_ms >= 4.8
         for _ in range(300)
     ]
 
