@@ -367,7 +367,7 @@ def test_each_failed_verification_earns_one_more_batch(world: World) -> None:
     """Two networks may be measured, and two are; then verification fails, and two more may be."""
     decide = decider(world, max_measurements=2, batch=2)
 
-    _, batches = play(world, decide, slower=lambda stage, n: 1.1 if stage == "verify" else 1.0)
+    _, batches = play(world, decide, slower=lambda stage, n: 1.5 if stage == "verify" else 1.0)
 
     searched = [len(batch.subjects) for batch in batches if batch.stage == "search"]
     failed = attempts(batches) - 1
