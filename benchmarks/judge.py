@@ -1,6 +1,7 @@
-"""python benchmarks/judge.py MODEL.onnx: an independent judge of a network's unloaded latency.
+"""python benchmarks/judge.py MODEL.onnx ...: an independent judge of unloaded latencies.
 
-Interleaves it with a network of its own for 25 s; upper quartile of CPU time, pressure below 5 %.
+Runs each model between runs of a network of its own, in turns, so that all see the same minutes:
+one thread, CPU time, upper quartile, while CPU pressure is below 5 %. Nothing of ours is imported.
 """
 
 import json
@@ -47,13 +48,15 @@ def timed(model):  # a function that runs the model once and returns its CPU tim
     return lambda: (now() - (session.run(None, feeds), now())[1]) / -1e6
 
 
-network, own = timed(sys.argv[1]), timed(own_network())
-samples, others, start = [], [network(), own()], time.monotonic()
-while len(samples) < 500 or time.monotonic() < start + 25:
-    if float(Path("/proc/pressure/cpu").read_text().split("avg10=")[1].split()[0]) >= 5:
+models = sys.argv[1:]
+networks, own = [timed(model) for model in models], timed(own_network())
+samples, rounds = [[] for _ in models], max(25, 400 // len(models))
+for turn in range(rounds * len(models)):  # ten runs of one model, then of the next, around again
+    while float(Path("/proc/pressure/cpu").read_text().split("avg10=")[1].split()[0]) >= 5:
         time.sleep(1)
-    else:
-        samples.append(network())
-        others.append(own())
-ratio, rest = float(np.median(np.divide(samples, others[2:]))), {"runs": len(samples)}
-print(json.dumps({"latency_ms": float(np.percentile(samples, 75)), "ratio": ratio, **rest}))
+    for run in range(11):
+        own()
+        sample = networks[turn % len(models)]()
+        samples[turn % len(models)] += [sample] * (run > 0)  # the first one warms up
+for model, own_samples in zip(models, samples, strict=True):
+    print(json.dumps({"model": model, "latency_ms": float(np.percentile(own_samples, 75))}))
