@@ -1,5 +1,4 @@
 """python benchmarks/judge.py MODEL.onnx ...: an independent judge of unloaded latencies.
-
 Runs each model between runs of a network of its own, in turns, so that all see the same minutes:
 one thread, CPU time, upper quartile, while CPU pressure is below 5 %. Nothing of ours is imported.
 """
@@ -48,15 +47,14 @@ def timed(model):  # a function that runs the model once and returns its CPU tim
     return lambda: (now() - (session.run(None, feeds), now())[1]) / -1e6
 
 
-models = sys.argv[1:]
-networks, own = [timed(model) for model in models], timed(own_network())
-samples, rounds = [[] for _ in models], max(25, 400 // len(models))
-for turn in range(rounds * len(models)):  # ten runs of one model, then of the next, around again
+networks, own = [timed(model) for model in sys.argv[1:]], timed(own_network())
+samples = [[] for _ in networks]
+for turn in range(max(100 * len(networks), 400)):  # ten runs of one, then of the next, and around
     while float(Path("/proc/pressure/cpu").read_text().split("avg10=")[1].split()[0]) >= 5:
         time.sleep(1)
     for run in range(11):
         own()
-        sample = networks[turn % len(models)]()
-        samples[turn % len(models)] += [sample] * (run > 0)  # the first one warms up
-for model, own_samples in zip(models, samples, strict=True):
-    print(json.dumps({"model": model, "latency_ms": float(np.percentile(own_samples, 75))}))
+        sample = networks[turn % len(networks)]()
+        samples[turn % len(networks)] += [sample] * (run > 0)  # the first one warms up
+for model, runs in zip(sys.argv[1:], samples, strict=True):
+    print(json.dumps({"model": model, "latency_ms": float(np.percentile(runs, 75))}))

@@ -26,6 +26,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -153,28 +154,38 @@ def budgets(work: Path, quick: bool) -> list[Row]:
                       "upper_ms": result["verification"]["upper_ms"],
                       "wall_ms": result["verification"]["wall_ms"],
                       "measured": result["measurements"]["this run"],
-                      "search_s": result["seconds"]["search"]}  # fmt: skip
-            judge = [
-                sys.executable,
-                str(ROOT / "benchmarks/judge.py"),
-                str(folder / "best.untrained.onnx"),
-            ]
-            verdict = subprocess.run(judge, capture_output=True, text=True, check=True)
-            entry["judged_ms"] = json.loads(verdict.stdout)["latency_ms"]
+                      "search_s": result["seconds"].get("search", 0.0)}  # fmt: skip
         else:
             entry["stderr"] = run.stderr[-500:]
         done[name] = entry
         done_file.write_text(json.dumps(done, indent=1))
         print(name, json.dumps(entry), flush=True)
+    _judge(work, done)
+    done_file.write_text(json.dumps(done, indent=1))
     use = [float(done[f"{b:g}ms"].get("judged_ms", np.inf)) / b for b in BUDGETS_MS]
     known = [e for e in list(done.values())[1:] if "search_s" in e]
     return [
-        at_least("budgets_held_of_20", sum(u <= 1.0 for u in use), 19),
+        at_least(f"budgets_held_of_{len(use)}", sum(u <= 1.0 for u in use), 0.95 * len(use)),
         at_most("worst_over_percent", 100 * (max(use) - 1), 1.5),
         at_least("mean_use_percent", 100 * statistics.mean(min(u, 9.99) for u in use), 95),
         at_most("search_known_s_median", statistics.median(e["search_s"] for e in known), 20),
         ("command_known_s_median", statistics.median(e["command_s"] for e in known), "-", True),
     ]
+
+
+def _judge(work: Path, done: dict[str, dict[str, Any]]) -> None:
+    """Have all winners judged in turns, so that a fast or slow spell of the machine meets all."""
+    files = {
+        str(work / "winners" / name / "best.untrained.onnx"): entry
+        for name, entry in done.items()
+        if entry["exit"] == 0
+    }
+    command = [sys.executable, str(ROOT / "benchmarks/judge.py"), *files]
+    verdicts = subprocess.run(command, capture_output=True, text=True, check=True)
+    for line in verdicts.stdout.splitlines():
+        verdict = json.loads(line)
+        files[verdict["model"]]["judged_ms"] = verdict["latency_ms"]
+        print(json.dumps(verdict), flush=True)
 
 
 def demo(work: Path, quick: bool) -> list[Row]:
@@ -210,7 +221,7 @@ def measured(home: Path) -> dict[int, tuple[str, str, str]]:
     return {number: (subject, occasion, samples) for number, subject, occasion, samples in rows}
 
 
-def kills(work: Path, quick: bool, runs: int = 5, kills_each: int = 4) -> list[Row]:
+def kills(work: Path, quick: bool, runs: int = 2, kills_each: int = 10) -> list[Row]:
     """Kill -9 at random moments, then `nas run resume`."""
     rng, survived, lost, twice, replayed, seconds = random.Random(1), 0, 0, 0, 0, []
     for number in range(runs):
@@ -219,7 +230,7 @@ def kills(work: Path, quick: bool, runs: int = 5, kills_each: int = 4) -> list[R
         home.mkdir(parents=True)
         env = {**os.environ, "NAS_HOME": str(home), "PYTHONPATH": str(ROOT)}
         seen: dict[int, tuple[str, str, str]] = {}
-        moments = sorted(rng.uniform(2.0, 18.0) for _ in range(kills_each))
+        moments = sorted(rng.uniform(2.0, 9.0) for _ in range(kills_each))
         rng.shuffle(moments)
         start = time.monotonic()
         command = [*NAS, "search", "--budget", "5ms", "-q", "--seed", str(number)]
@@ -272,7 +283,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="parts that take under 50 s together")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=[])
     parser.add_argument("--work", type=Path)
+    parser.add_argument("--budgets", type=int, default=20, help="fewer are a rehearsal, no proof")
     options = parser.parse_args()
+    BUDGETS_MS[:] = [round(float(b), 2) for b in np.linspace(4.0, 14.0, options.budgets)]
     work = (options.work or Path(tempfile.mkdtemp(prefix="main-job-"))).resolve()
     (work / "home").mkdir(parents=True, exist_ok=True)
     print(f"working in {work}", flush=True)
