@@ -44,6 +44,7 @@ def main() -> int:
 def _measure_all(job: Job) -> None:
     """Groups one after the other on one loaded reference network; a single model comes first."""
     runtime = RUNTIMES.get(job.target.runtime)
+    runtime.check(job.target)
     fixed = {
         **software_versions(),
         **runtime.versions(),
