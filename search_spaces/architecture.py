@@ -59,12 +59,6 @@ class Architecture:
     space: str
     genes: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        """Refuse genes that no key can spell."""
-        if not all(0 <= gene < len(_DIGITS) for gene in self.genes):
-            msg = f"genes {self.genes} of {self.space}: each must lie between 0 and 35"
-            raise InvalidArchitectureError(msg)
-
     @property
     def key(self) -> str:
         """The name of the network in tables, on the command line and in the store."""

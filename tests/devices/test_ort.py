@@ -10,6 +10,9 @@ from devices.device import Target
 from devices.errors import UnsupportedTargetError
 from devices.local import Subject
 from devices.runtime import RUNTIMES
+from search_spaces.graph import OpGraph
+from search_spaces.onnx_build import build_onnx
+from search_spaces.ops import GlobalAveragePool
 
 ORT = RUNTIMES.get("ort")
 TARGET = Target("local")
@@ -83,13 +86,18 @@ def test_versions_name_library_provider_and_optimisation() -> None:
     }
 
 
-def test_a_batch_that_is_accepted_can_be_run(tiny: Callable[..., Subject]) -> None:
-    """Either `check` refuses the batch, or a prepared network takes it."""
-    target = Target("local", batch=8)
-    try:
-        ORT.check(target)
-    except UnsupportedTargetError:
-        return
+def test_a_model_runs_at_the_batch_it_was_built_for() -> None:
+    pool = GlobalAveragePool(name="pool", inputs=("input",), shape=(3, 1, 1))
+    model = build_onnx(OpGraph((3, 16, 16), (pool,)), batch=8)
 
-    with ORT.prepare(tiny().model(), target) as run_once:
+    with ORT.prepare(model, Target("local", batch=8)) as run_once:
         assert run_once().wall_ms > 0
+
+
+def test_a_model_of_another_batch_is_refused(tiny: Callable[..., Subject]) -> None:
+    """Its latency would be stored under the wrong batch."""
+    with (
+        pytest.raises(UnsupportedTargetError, match="batch 1"),
+        ORT.prepare(tiny().model(), Target("local", batch=8)),
+    ):
+        pass
