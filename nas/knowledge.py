@@ -18,7 +18,6 @@ from devices.quiet import Quiet, quiet_time
 from predictors.models.block_lut import BlockLut
 from predictors.predictor import LatencyTable
 from search_spaces.architecture import Architecture, FloatArray, GeneArray
-from search_spaces.moves import sample
 from search_spaces.space import ChainSpace
 
 # Ratios of one network differ between occasions by more than their samples' spread: placement in
@@ -97,12 +96,6 @@ class Knowledge:
     def latency_ms(self) -> FloatArray:
         """(m,) unloaded latency of each measured network [ms]."""
         return np.asarray(np.exp(self._combined[0]) * self.quiet_ms)
-
-    @property
-    def typical_spread(self) -> float:
-        """Median relative spread of predictions for random networks."""
-        networks = sample(self.space, 64, np.random.default_rng(0))
-        return float(np.median(self.predictor.predict(networks).relative_sd))
 
     @property
     def relative_error(self) -> FloatArray:

@@ -12,10 +12,9 @@ import numpy as np
 from predictors.predictor import LatencyPredictor, Prediction
 from search_spaces.architecture import BoolArray, FloatArray, GeneArray, Population
 from search_spaces.catalog import Catalog
-from search_spaces.moves import sample, unique_rows
+from search_spaces.moves import unique_rows
 from search_spaces.space import SearchSpace
 
-_TYPICAL = 64
 # From this chance on a measured network counts as an answer at hand.
 LIKELY = 0.8
 
@@ -90,8 +89,7 @@ class Problem:
     @cached_property
     def spread(self) -> float:
         """A typical relative spread of predictions, for inner loops that want medians only."""
-        networks = sample(self.space, _TYPICAL, np.random.default_rng(0))
-        return float(np.median(self.latency.predict(networks).relative_sd))
+        return self.latency.typical_spread(self.space)
 
     def chance(self, prediction: Prediction) -> FloatArray:
         """(n,) probability that a network turns out to hold, verification's margin included."""

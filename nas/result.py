@@ -12,7 +12,6 @@ from nas.accuracy import AccuracySource
 from nas.decide import Conclusion
 from nas.knowledge import Knowledge
 from nas.pareto import non_dominated
-from nas.request import SearchRequest
 from search_spaces.architecture import Architecture, Population
 from search_spaces.costs import costs
 
@@ -108,7 +107,7 @@ class SearchResult:
 
 def candidates(
     known: Knowledge, conclusion: Conclusion, front: Population,
-    accuracy: AccuracySource, request: SearchRequest,
+    accuracy: AccuracySource,
 ) -> list[Candidate]:  # fmt: skip
     """Verified, measured and predicted networks, each once, by the best knowledge of it."""
     verified = {verdict.key: verdict for verdict in conclusion.verdicts}

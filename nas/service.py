@@ -238,10 +238,11 @@ class Service:
         self, run: Run, conclusion: Conclusion, known: Knowledge, weights: Path | None
     ) -> SearchResult:
         batches = self.store.batches(run.record.id)
-        problem = run.decider().problem(batches, known)
+        decider = run.decider()
+        problem = decider.problem(batches, known)
         strategy = STRATEGIES.get(run.request.strategy)
-        front = strategy.front(problem, run.decider().rng(len(batches)))
-        found = candidates(known, conclusion, front, run.accuracy, run.request)
+        front = strategy.front(problem, decider.rng(len(batches)))
+        found = candidates(known, conclusion, front, run.accuracy)
         winner = conclusion.winner
         best = next((c for c in found if winner and c.key == winner.key), None)
         nearest = None if best else self._nearest(run, known, conclusion, found)
@@ -261,7 +262,7 @@ class Service:
             accuracy_of=run.accuracy.report(Population(run.space, known.genes[:0])).weights,
             quiet_ms=known.quiet_ms,
             quiet_pressure_percent=known.quiet.pressure_percent,
-            quiet_change_percent=quiet_change_percent(run.decider().start, known),
+            quiet_change_percent=quiet_change_percent(decider.start, known),
             seconds=stage_seconds(run.record, batches),
             measurements={
                 "this run": sum(len(b.subjects) for b in batches),
@@ -281,7 +282,7 @@ class Service:
         if verified:
             return min(verified, key=lambda c: c.latency_high_ms)
         smallest = Population(run.space, np.zeros((1, len(run.space.choices)), dtype=np.int8))
-        options = candidates(known, conclusion, smallest, run.accuracy, run.request)
+        options = candidates(known, conclusion, smallest, run.accuracy)
         return min(options, key=lambda c: c.latency_high_ms, default=None)
 
     def _write(self, run: Run, result: SearchResult, folder: Path, weights: Path | None) -> None:

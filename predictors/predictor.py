@@ -12,8 +12,13 @@ import numpy as np
 
 from search_spaces.architecture import BoolArray, FloatArray, GeneArray, IntArray, Population
 from search_spaces.errors import UsageError
+from search_spaces.moves import sample
+from search_spaces.space import SearchSpace
 
 TableKind = Literal["imported", "measured"]
+
+# Networks that stand for a space when a typical figure is wanted.
+_TYPICAL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,11 @@ class LatencyPredictor(ABC):
     def median_ms(self, population: Population) -> FloatArray:
         """(n,) the medians of `predict` alone [ms]; models override it if that is quicker."""
         return self.predict(population).median_ms
+
+    def typical_spread(self, space: SearchSpace) -> float:
+        """Median relative spread of predictions for networks drawn at random."""
+        networks = sample(space, _TYPICAL, np.random.default_rng(0))
+        return float(np.median(self.predict(networks).relative_sd))
 
     @abstractmethod
     def select(self, population: Population, count: int, rng: np.random.Generator) -> IntArray:

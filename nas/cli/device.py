@@ -101,7 +101,7 @@ def calibrate(
         "space": known.space.name,
         "blocks": len(known.blocks),
         "networks": len(known.by_network),
-        "spread_percent": 100.0 * known.typical_spread,
+        "spread_percent": 100.0 * known.predictor.typical_spread(known.space),
         "between_occasions_percent": 100.0 * known.between_sd,
         "reference_quiet_ms": known.quiet_ms,
     }
