@@ -9,7 +9,7 @@ export NAS_DATA
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-CODE := $(wildcard search_spaces devices predictors nas tests benchmarks)
+CODE := $(wildcard search_spaces devices predictors nas dashboard tests benchmarks)
 TEXT := $(wildcard *.md docs Makefile pyproject.toml)
 BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev

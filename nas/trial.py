@@ -1,4 +1,4 @@
-"""Values of a run: batches of numbered slots, each ending in a measurement or a failure.
+"""Values of a run: batches of numbered slots, each measured, estimated or failed.
 
 A failing architecture is an outcome, not an exception (ADR 0006): it is stored like any other and
 never sinks its batch.
@@ -6,13 +6,16 @@ never sinks its batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from devices.measurement import Measurement
 
-Stage = Literal["calibrate", "search", "verify"]
-RunState = Literal["running", "stopped", "failed", "infeasible", "unverified", "verified"]
+Stage = Literal["calibrate", "evaluate", "search", "verify"]
+RunState = Literal[
+    "running", "stopped", "failed", "infeasible", "predicted", "unverified", "verified"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,23 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric of one network that was computed, not timed: equal inputs give an equal value.
+
+    Attributes:
+        metric: Such as `accuracy`.
+        value: In the metric's unit.
+        std: Standard deviation of its error, such as that of a finite set of images.
+        facts: How it was found (JSON values): data, number of images, whose weights.
+    """
+
+    metric: str
+    value: float
+    std: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredMeasurement:
     """A measurement and the number the store gave it; later measurements have larger numbers."""
 
@@ -30,7 +50,7 @@ class StoredMeasurement:
     measurement: Measurement
 
 
-Outcome = StoredMeasurement | Failure
+Outcome = StoredMeasurement | Estimate | Failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Show it: the Streamlit explorer of stored runs."""
