@@ -5,6 +5,9 @@ NasError
 ├── StoreError                    exit_code 1   the database refused, is newer, or is damaged
 ├── NoFeasibleArchitectureError   exit_code 3   nothing in the space meets the budget
 ├── VerificationFailedError       exit_code 5   promising networks did not hold
+├── MissingExtraError             exit_code 1   an optional package is needed; says what to install
+├── DatasetError                  exit_code 1   images cannot be found or read
+├── CheckpointError               exit_code 1   a file of weights is truncated, foreign or misfits
 └── InterruptedRunError           exit_code 130 stopped by the user; everything is saved
 """
 
@@ -37,3 +40,15 @@ class InterruptedRunError(NasError):
     """The user stopped the run; `nas run resume` goes on from here."""
 
     exit_code = 130
+
+
+class MissingExtraError(NasError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+class DatasetError(NasError):
+    """Images to train on cannot be found or read."""
+
+
+class CheckpointError(NasError):
+    """A file of weights or of a training's state is truncated, foreign, or of something else."""
