@@ -30,7 +30,7 @@ NOTEWORTHY = 0.03
 # Runs faster than this share of the upper quartile are of a spell of unusual speed.
 USUAL = 0.88
 # Prior of the relative spread of the quiet time between spells, and its weight.
-_SPREAD, _WEIGHT = 0.016, 20.0
+_SPREAD, _WEIGHT = 0.010, 20.0
 # Runs of a spell: a few seconds, over which a machine's speed is looked at as one.
 _SPELL_RUNS = 300
 
