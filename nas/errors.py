@@ -3,6 +3,7 @@
 NasError
 ├── InvalidRequestError           exit_code 2   a request that cannot be meant
 ├── StoreError                    exit_code 1   the database refused, is newer, or is damaged
+│   └── StaleLeaseError           the lease on a job ran out or was another's
 ├── NoFeasibleArchitectureError   exit_code 3   nothing in the space meets the budget
 ├── VerificationFailedError       exit_code 5   promising networks did not hold
 ├── MissingExtraError             exit_code 1   an optional package is needed; says what to install
@@ -22,6 +23,10 @@ class InvalidRequestError(UsageError):
 
 class StoreError(NasError):
     """The database cannot be opened, written or understood."""
+
+
+class StaleLeaseError(StoreError):
+    """The lease on a job has run out, or belongs to another claim; claim a job again."""
 
 
 class NoFeasibleArchitectureError(NasError):

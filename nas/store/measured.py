@@ -45,6 +45,27 @@ def insert_measurements(
     ]
 
 
+def not_yet_stored(
+    connection: Connection, measurements: Sequence[Measurement]
+) -> list[Measurement]:
+    """Measurements without those that are stored already, and each once.
+
+    The same are those of one subject and target that one process took at one time.
+    """
+    columns = schema.measurements.c
+    place = (columns.target, columns.subject, columns.occasion, columns.taken_at)
+    targets = {measurement.target for measurement in measurements}
+    rows = connection.execute(select(*place).where(columns.target.in_(targets)))
+    known = {tuple(row) for row in rows}
+    missing = []
+    for one in measurements:
+        key = (one.target, one.subject, one.occasion, one.taken_at)
+        if key not in known:
+            known.add(key)
+            missing.append(one)
+    return missing
+
+
 def load_environments(connection: Connection, used: Select[Any]) -> dict[str, dict[str, Any]]:
     """Environments by digest, each read once; `used` selects their digests."""
     table = schema.environments

@@ -10,7 +10,7 @@ from typing import Any
 
 from devices.measurement import Measurement, Samples
 from nas.errors import StoreError
-from nas.trial import StoredMeasurement
+from nas.trial import Estimate, StoredMeasurement
 from search_spaces.errors import UsageError
 
 
@@ -109,3 +109,37 @@ def read_measurement(
         msg = f"measurement {row['id']} is damaged ({error}); restore a copy of the database"
         raise StoreError(msg) from error
     return StoredMeasurement(row["id"], measurement)
+
+
+def estimate_row(estimate: Estimate) -> tuple[str, Estimate]:
+    """JSON of an estimate, and the estimate it is read back as.
+
+    Raises:
+        UsageError: If a number is not finite, or the facts are no JSON values.
+    """
+    fields = {
+        "metric": estimate.metric,
+        "value": estimate.value,
+        "std": estimate.std,
+        "facts": dict(estimate.facts),
+    }
+    try:
+        text = canonical_json(fields)
+    except (TypeError, ValueError) as error:
+        msg = f"an estimate of {estimate.metric} must be finite and its facts JSON values: {error}"
+        raise UsageError(msg) from error
+    return text, read_estimate(text, "an estimate")
+
+
+def read_estimate(text: str, where: str) -> Estimate:
+    """Read the JSON of an estimate back.
+
+    Raises:
+        StoreError: If it cannot have been written by `estimate_row`.
+    """
+    fields = read_json(text, where)
+    try:
+        return Estimate(**fields)
+    except TypeError as error:
+        msg = f"{where} is damaged ({error}); restore a copy of the database"
+        raise StoreError(msg) from error

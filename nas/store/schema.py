@@ -7,6 +7,7 @@ text as it is.
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """Revision of the newest migration; a database that has it opens without loading Alembic."""
 
 metadata = MetaData(
@@ -96,8 +97,14 @@ slots = Table(
     Column("subject", Text, nullable=False),
     Column("measurement_id", Integer, ForeignKey(measurements.c.id)),
     Column("failure", Text),
+    Column("estimate", Text),
     ForeignKeyConstraint(["run_id", "batch_number"], ["batches.run_id", "batches.number"]),
-    CheckConstraint("measurement_id IS NULL OR failure IS NULL", name="one_outcome"),
+    CheckConstraint(
+        "(measurement_id IS NULL OR failure IS NULL)"
+        " AND (measurement_id IS NULL OR estimate IS NULL)"
+        " AND (failure IS NULL OR estimate IS NULL)",
+        name="one_outcome",
+    ),
 )
 
 artefacts = Table(
@@ -130,6 +137,67 @@ run_artefacts = Table(
     Column("run_id", Text, ForeignKey(runs.c.id), primary_key=True),
     Column("name", Text, primary_key=True),
     Column("sha256", Text, ForeignKey(artefacts.c.sha256), nullable=False),
+)
+
+# A table of latencies lies in an artefact; the newest of a space and target is the one that counts.
+latency_tables = Table(
+    "latency_tables",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("space", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("networks", Integer, nullable=False),
+    Column("artefact", Text, ForeignKey(artefacts.c.sha256), nullable=False),
+    Column("provenance", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Index(None, "space", "target", "id"),
+    sqlite_autoincrement=True,
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("runtimes", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("last_seen_at", Text, nullable=False),
+)
+
+# Times of a lease are uniform ISO texts and compared as such. A lease that ran out stays until the
+# next claim replaces it.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("alone", Boolean, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+    Column("lease_agent", Text, ForeignKey(agents.c.id)),
+    Column("lease_token", Text),
+    Column("lease_expires_at", Text),
+    Column("created_at", Text, nullable=False),
+    Index(None, "device", "id"),
+    sqlite_autoincrement=True,
+)
+
+job_items = Table(
+    "job_items",
+    metadata,
+    Column("job_id", Integer, ForeignKey(jobs.c.id), primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("subject", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("graph", Text, ForeignKey(artefacts.c.sha256), nullable=False),
+    Column("measurement_id", Integer, ForeignKey(measurements.c.id)),
+    Column("failure", Text),
+    CheckConstraint("measurement_id IS NULL OR failure IS NULL", name="one_outcome"),
 )
 
 # Alembic's own table, as it would create it; apart, so that it is in no migration.

@@ -7,7 +7,18 @@ from typing import Any, Protocol, overload
 
 from devices.device import Device
 from devices.measurement import Measurement, SubjectKind
-from nas.trial import Batch, Failure, Outcome, RunRecord, RunState, Stage, StoredMeasurement
+from nas.jobs import Agent, Job, JobItem, Lease
+from nas.trial import (
+    Batch,
+    Estimate,
+    Failure,
+    Outcome,
+    RunRecord,
+    RunState,
+    Stage,
+    StoredMeasurement,
+)
+from predictors.predictor import LatencyTable
 
 
 class Store(Protocol):
@@ -75,9 +86,11 @@ class Store(Protocol):
         self, run_id: str, batch: int, slot: int, outcome: Measurement
     ) -> StoredMeasurement: ...
     @overload
+    def add_outcome(self, run_id: str, batch: int, slot: int, outcome: Estimate) -> Estimate: ...
+    @overload
     def add_outcome(self, run_id: str, batch: int, slot: int, outcome: Failure) -> Failure: ...
     def add_outcome(
-        self, run_id: str, batch: int, slot: int, outcome: Measurement | Failure
+        self, run_id: str, batch: int, slot: int, outcome: Measurement | Estimate | Failure
     ) -> Outcome:
         """Fill an open slot and return the outcome as stored: go on with that one.
 
@@ -87,6 +100,13 @@ class Store(Protocol):
 
     def add_measurements(self, measurements: Sequence[Measurement]) -> list[int]:
         """Append measurements of no run; all or none. Returns their numbers in order."""
+
+    def add_missing_measurements(self, measurements: Sequence[Measurement]) -> list[int]:
+        """Append those of no run that are not there yet, so that importing twice stores once.
+
+        The same are those of one subject and target that one process took at one time. Returns
+        the numbers of the added ones in order.
+        """
 
     def measurements(
         self,
@@ -161,3 +181,117 @@ class Store(Protocol):
 
     def latest_predictor(self, target: str, space: str) -> str | None:
         """SHA-256 of the predictor registered last for a target and space."""
+
+    # --- Latency tables ------------------------------------------------------------------------
+
+    def add_latency_table(self, table: LatencyTable, created_at: str) -> int:
+        """Append a table of latencies and return its number.
+
+        A table that is the newest of its space and target already is not stored again; the first
+        provenance of it stays.
+        """
+
+    def latency_tables(
+        self, space: str | None = None, target: str | None = None
+    ) -> list[LatencyTable]:
+        """The newest table of each space and target, in the order of storing.
+
+        Args:
+            space: Only tables of this space.
+            target: Only tables of this target.
+        """
+
+    # --- Agents and their jobs -----------------------------------------------------------------
+    # Times of agents and leases may have any zone; they are kept, and compared, in UTC. A text
+    # that is no time raises UsageError.
+
+    def add_agent(self, agent: Agent) -> None:
+        """Remember an agent; what was known of one with its name is replaced."""
+
+    def agents(self) -> list[Agent]:
+        """All agents by name. Claims, heartbeats and outcomes renew when one was last seen."""
+
+    def add_job(
+        self,
+        target: str,
+        plan: Mapping[str, Any],
+        alone: bool,
+        owner: str,
+        items: Sequence[JobItem],
+        created_at: str,
+    ) -> int:
+        """Append a job, all its items open, and return its number; see `Job` for the arguments.
+
+        Raises:
+            UsageError: If the target is none.
+            UnknownNameError: If the layer graph of an item is no artefact.
+        """
+
+    def job(self, job_id: int, now: str | None = None) -> Job:
+        """The job of that number.
+
+        Args:
+            job_id: Its number.
+            now: Leases that have run out by then do not count; without it every lease does.
+
+        Raises:
+            UnknownNameError: If there is none.
+        """
+
+    def jobs(self, device: str | None = None, now: str | None = None) -> list[Job]:
+        """All jobs, or those of a device, in the order they were added; `now` as for `job`."""
+
+    def job_item(self, job_id: int, position: int) -> tuple[str, JobItem]:
+        """Key of the target of a job, and its item of that position.
+
+        Raises:
+            UnknownNameError: If there is no such job.
+            UsageError: If it has no such item.
+        """
+
+    def claim_job(self, agent_id: str, now: str, expires_at: str, token: str) -> Lease | None:
+        """Lease the oldest job of the agent's device that has open items and no living lease.
+
+        Several agents may claim at once; each job goes to one of them.
+
+        Args:
+            agent_id: Who claims.
+            now: The present time; leases that end by then have run out.
+            expires_at: The end of the new lease.
+            token: Secret of the new lease.
+
+        Returns:
+            None if there is nothing to do.
+
+        Raises:
+            UnknownNameError: If there is no such agent.
+        """
+
+    def extend_lease(self, job_id: int, token: str, now: str, expires_at: str) -> None:
+        """Let a living lease end at another time.
+
+        Raises:
+            UnknownNameError: If there is no such job.
+            StaleLeaseError: If the lease has run out, was taken over, or the job was cancelled.
+        """
+
+    def add_job_outcome(
+        self, job_id: int, token: str, position: int, outcome: Measurement | Failure, now: str
+    ) -> StoredMeasurement | Failure:
+        """Fill an open item under a living lease and return the outcome as stored.
+
+        An item that has an outcome keeps it, and it is returned: an agent that heard no answer
+        may send again.
+
+        Raises:
+            UnknownNameError: If there is no such job.
+            StaleLeaseError: If the lease has run out, was taken over, or the job was cancelled.
+            UsageError: If there is no such item, or the measurement is of something else.
+        """
+
+    def cancel_job(self, job_id: int) -> None:
+        """Give up the open items of a job; outcomes stay, and its lease becomes stale.
+
+        Raises:
+            UnknownNameError: If there is no such job.
+        """

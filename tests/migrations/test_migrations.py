@@ -10,9 +10,11 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -24,8 +26,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 from devices.device import Device
 from devices.measurement import Measurement, Samples
 from nas.errors import StoreError
+from nas.jobs import Agent, Job, JobItem
 from nas.store import SqlStore, schema, upgrade
-from nas.trial import Batch, Failure, StoredMeasurement
+from nas.trial import Batch, Estimate, Failure, StoredMeasurement
+from predictors.predictor import LatencyTable
 
 FOLDER = Path(__file__).parent
 KEPT = sorted(FOLDER.glob("schema_*.sqlite"))
@@ -59,6 +63,20 @@ def measured(subject: str, **changes: Any) -> Measurement:
 FIRST = measured("toy:012")
 BLOCK = measured("block:ab", kind="block", environment={"load": 1.5})
 
+# What 0002 brought.
+ESTIMATE = Estimate("accuracy", 71.5, 0.25, {"images": 1000})
+AGENT = Agent("agent-1", "pi", {"cores": 4}, ("ort",), "0.2", "2026-01-02T03:04:05.000000+00:00")
+REMOTE = measured("toy:012", target="pi:ort-fp32-t1", occasion="o2")
+ITEMS = [JobItem(subject, "network", "d1", "graph") for subject in ("toy:012", "toy:111", "toy:2")]
+
+
+def latency_table() -> LatencyTable:
+    """Two networks on a device of somebody else."""
+    return LatencyTable(
+        "toy", np.array([[0, 1, 2], [1, 1, 1]], dtype=np.int8), "imported:phone",
+        np.array([1.5, 2.25]), np.array([0.0, 0.125]), "imported", {"file": "phone.csv"},
+    )  # fmt: skip
+
 
 def fill(path: Path) -> None:
     """Write what each kept database holds: some of everything."""
@@ -75,6 +93,18 @@ def fill(path: Path) -> None:
         store.name_artefact("run-1", "winner.onnx", sha256)
         store.add_predictor("box:ort-fp32-t1", "toy", "ridge", sha256, {"rows": 2}, now)
         store.finish_run("run-1", "verified", '{"best": "toy:012"}', later)
+        # From 0002 on.
+        store.open_run("run-2", "{}", later)
+        store.add_batch("run-2", 0, "evaluate", ["toy:012", "toy:111"])
+        store.add_outcome("run-2", 0, 0, ESTIMATE)
+        store.add_latency_table(latency_table(), now)
+        store.add_agent(AGENT)
+        graph = store.add_artefact(b"{}", "application/json", now)
+        items = [replace(item, graph=graph) for item in ITEMS]
+        job_id = store.add_job("pi:ort-fp32-t1", {"warmup": 2}, True, "run run-2", items, now)
+        store.claim_job(AGENT.id, now, "2026-01-02T03:05:05Z", "secret")
+        store.add_job_outcome(job_id, "secret", 0, REMOTE, now)
+        store.add_job_outcome(job_id, "secret", 1, Failure("too large"), now)
 
 
 def check(path: Path) -> None:
@@ -99,6 +129,41 @@ def check(path: Path) -> None:
         sha256 = store.run_artefacts("run-1")["winner.onnx"]
         assert store.artefact(sha256) == b"weights"
         assert store.latest_predictor("box:ort-fp32-t1", "toy") == sha256
+
+
+def check_0002(path: Path) -> None:
+    """Read what `fill` wrote into tables and columns that 0002 brought."""
+    with SqlStore(path) as store:
+        assert store.batches("run-2") == [
+            Batch(0, "evaluate", ("toy:012", "toy:111"), (ESTIMATE, None))
+        ]
+        [table] = store.latency_tables("toy", "imported:phone")
+        assert table.genes.tolist() == latency_table().genes.tolist()
+        assert table.latency_ms.tolist() == [1.5, 2.25]
+        assert table.relative_se.tolist() == [0.0, 0.125]
+        assert (table.kind, table.provenance) == ("imported", {"file": "phone.csv"})
+        assert store.agents() == [AGENT]
+        [job] = store.jobs("pi", "2026-01-02T03:05:00Z")
+        outcomes: list[StoredMeasurement | Failure | None] = [
+            StoredMeasurement(3, REMOTE), Failure("too large"), None
+        ]  # fmt: skip
+        assert store.artefact(job.items[0].graph) == b"{}"
+        assert job == Job(
+            1, "pi:ort-fp32-t1", {"warmup": 2}, True, "run run-2",
+            tuple(
+                replace(item, graph=job.items[0].graph, outcome=outcome)
+                for item, outcome in zip(ITEMS, outcomes, strict=True)
+            ),
+            "leased", "2026-01-02T03:04:05.000000+00:00",
+        )  # fmt: skip
+        assert store.job(1, "2026-01-02T03:05:05Z").state == "open"
+
+
+def check_its_own(path: Path, schema_of_file: str) -> None:
+    """Read what a program of that schema could write."""
+    check(path)
+    if schema_of_file >= "0002":
+        check_0002(path)
 
 
 def keep(path: Path) -> None:
@@ -162,12 +227,28 @@ def test_kept_databases_open_with_all_they_hold(kept: Path, tmp_path: Path) -> N
     path = tmp_path / "store.db"
     shutil.copy(kept, path)
 
-    check(path)
+    check_its_own(path, kept.stem.removeprefix("schema_"))
 
     with create_engine(f"sqlite:///{path}").connect() as connection:
         context = MigrationContext.configure(connection)
         assert context.get_current_revision() == schema.HEAD
         assert compare_metadata(context, schema.metadata) == []
+
+
+def test_slots_of_an_upgraded_store_take_one_outcome_of_any_kind(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    shutil.copy(FOLDER / "schema_0001.sqlite", path)
+
+    with SqlStore(path) as store:
+        store.add_outcome("run-1", 1, 0, ESTIMATE)
+
+        assert store.batches("run-1")[1].outcomes == (ESTIMATE,)
+        with pytest.raises(StoreError, match="has an outcome already"):
+            store.add_outcome("run-1", 1, 0, Failure("too late"))
+    with closing(sqlite3.connect(path)) as connection:
+        for second in ("failure = 'x'", "measurement_id = 1"):
+            with pytest.raises(sqlite3.IntegrityError, match="ck_slots_one_outcome"):
+                connection.execute(f"UPDATE slots SET {second} WHERE estimate IS NOT NULL")
 
 
 def next_migrations(folder: Path, migration: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,13 +266,13 @@ def test_an_older_store_is_upgraded_with_all_it_holds(
     fill(path)
     next_migrations(tmp_path / "100% next", NEXT, monkeypatch)
 
-    check(path)
+    check_its_own(path, "next")
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [
             ("next",)
         ]
-        assert connection.execute("SELECT new FROM measurements").fetchall() == [(None,)] * 2
+        assert connection.execute("SELECT new FROM measurements").fetchall() == [(None,)] * 3
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
@@ -212,7 +293,7 @@ def test_a_failed_upgrade_leaves_the_store_as_it_was(
         with pytest.raises(StoreError, match=error):
             SqlStore(path)
 
-    check(path)
+    check_its_own(path, schema.HEAD)
 
 
 def test_the_tables_can_be_written_for_postgresql() -> None:
