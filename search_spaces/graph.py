@@ -75,6 +75,8 @@ class OpGraph:
         for op in self.ops:
             elements[op.name] = op.out_elements
             moved += op.out_elements + sum(elements[name] for name in op.inputs)
+            # What lives inside an operator is written once and read once.
+            moved += 2 * op.scratch_elements
         return BYTES_FP32 * moved
 
     @cached_property
@@ -85,7 +87,7 @@ class OpGraph:
         peak = 0
         for step, op in enumerate(self.ops):
             live[op.name] = op.out_elements
-            peak = max(peak, sum(live.values()))
+            peak = max(peak, sum(live.values()) + op.scratch_elements)
             for name in set(op.inputs):
                 if last_use[name] == step:
                     del live[name]

@@ -18,18 +18,9 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from search_spaces.errors import InvalidGraphError, UsageError
-from search_spaces.graph import OpGraph
-from search_spaces.ops import (
-    Activation,
-    Add,
-    Conv,
-    Flatten,
-    GlobalAveragePool,
-    Linear,
-    Op,
-    Scale,
-    WeightSlice,
-)
+from search_spaces.graph import INPUT, OpGraph
+from search_spaces.onnx_ops import write_op
+from search_spaces.ops import WeightSlice
 
 OPSET = 17
 # The oldest IR version of that operator set: runtimes of the last years all read it.
@@ -44,12 +35,13 @@ Source = Callable[[WeightSlice], NDArray[np.float32]]
 class _Writer:
     """Collects nodes and tensors while a graph is walked."""
 
-    def __init__(self, weights: Source | None) -> None:
+    def __init__(self, weights: Source | None, batch: int) -> None:
+        self.batch = batch
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: list[onnx.TensorProto] = []
-        self.names: dict[str, str] = {}
         self._weights = weights
         self._shapes: dict[tuple[int, ...], str] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def node(
         self, kind: str, inputs: list[str], output: str, **attributes: int | float | list[int]
@@ -68,22 +60,35 @@ class _Writer:
         self.nodes.append(node)
         return node
 
-    def weight(self, name: str, part: WeightSlice) -> str:
+    def weight(self, name: str, part: WeightSlice, *, transposed: bool = False) -> str:
         """Add one weight tensor in the form asked for; returns its name."""
         if self._weights is None:
+            extent = part.shape[::-1] if transposed else part.shape
             # One shape tensor serves all weights of that shape.
-            shape = self._shapes.get(part.shape)
+            shape = self._shapes.get(extent)
             if shape is None:
-                shape = self._shapes[part.shape] = f"shape{len(self._shapes)}"
-                extent = np.array(part.shape, dtype=np.int64)
-                self.tensors.append(numpy_helper.from_array(extent, shape))
+                shape = self._shapes[extent] = f"shape{len(self._shapes)}"
+                self.tensors.append(
+                    numpy_helper.from_array(np.array(extent, dtype=np.int64), shape)
+                )
             node = self.node("ConstantOfShape", [shape], name)
             fill = node.attribute.add(name="value", type=AttributeProto.TENSOR)
             fill.t.dims.append(1)
             fill.t.data_type = TensorProto.FLOAT
             fill.t.float_data.append(_FILL)
         else:
-            self.tensors.append(numpy_helper.from_array(self._weights(part), name))
+            value = self._weights(part)
+            value = np.ascontiguousarray(value.T) if transposed else value
+            self.tensors.append(numpy_helper.from_array(value, name))
+        return name
+
+    def constant(self, value: NDArray[np.float32] | NDArray[np.int64]) -> str:
+        """Add a tensor that is no weight, once; returns its name."""
+        content = (value.dtype.str, value.shape, value.tobytes())
+        name = self._constants.get(content)
+        if name is None:
+            name = self._constants[content] = f"constant{len(self._constants)}"
+            self.tensors.append(numpy_helper.from_array(value, name))
         return name
 
 
@@ -120,10 +125,12 @@ def build_onnx(
     elif weights != "none":
         msg = f"weights {weights!r} are unknown; give none, seeded, or tensors by name"
         raise UsageError(msg)
-    writer = _Writer(source)
-    writer.names["input"] = "input"
+    writer = _Writer(source, batch)
+    names = {INPUT: "input"}
     for op in graph.ops:
-        _write(writer, op, "output" if op is graph.output else op.name)
+        output = "output" if op is graph.output else op.name
+        write_op(writer, op, [names[name] for name in op.inputs], output)
+        names[op.name] = output
     model = helper.make_model(
         helper.make_graph(
             writer.nodes, "network", [_value("input", (batch, *graph.input_shape))],
@@ -172,15 +179,17 @@ def _pool(seed: int) -> NDArray[np.float32]:
 
 
 def _seeded(seed: int) -> Source:
-    """He-normal kernels and zero biases; each weight is cut from one pool at a place of its own.
+    """He-normal kernels, zero biases, scales of one.
 
-    Drawing every weight anew would take twenty times as long as the rest of the build.
+    Each kernel is cut from one pool at a place of its own: drawing every weight anew would take
+    twenty times as long as the rest of the build.
     """
     pool = _pool(seed)
 
     def draw(part: WeightSlice) -> NDArray[np.float32]:
         if len(part.shape) == 1:
-            return np.zeros(part.shape, dtype=np.float32)
+            fill = 0.0 if part.key.endswith(".bias") else 1.0
+            return np.full(part.shape, fill, dtype=np.float32)
         place = int.from_bytes(hashlib.sha256(part.key.encode()).digest()[:8], "little") % _POOL
         size, fan_in = int(np.prod(part.shape)), int(np.prod(part.shape[1:]))
         values = np.empty(size, dtype=np.float32)
@@ -193,50 +202,3 @@ def _seeded(seed: int) -> Source:
         return values.reshape(part.shape)
 
     return draw
-
-
-def _write(writer: _Writer, op: Op, output: str) -> None:
-    """Append the nodes of one operator; its result is the tensor `output`."""
-    inputs = [writer.names[name] for name in op.inputs]
-    writer.names[op.name] = output
-    match op:
-        case Conv():
-            inputs.append(writer.weight(f"{op.name}.weight", op.weight))
-            if op.normalised or op.bias:
-                bias = WeightSlice(f"{op.weight.key}.bias", (0,), (op.shape[0],))
-                inputs.append(writer.weight(f"{op.name}.bias", bias))
-            raw = output if op.activation == "none" else f"{op.name}.raw"
-            writer.node(
-                "Conv", inputs, raw, kernel_shape=[op.kernel] * 2, pads=[op.kernel // 2] * 4,
-                strides=[op.stride] * 2, group=op.groups, dilations=[1, 1],
-            )  # fmt: skip
-            _activate(writer, op.activation, raw, output)
-        case Linear():
-            inputs.append(writer.weight(f"{op.name}.weight", op.weight))
-            if op.bias:
-                bias = WeightSlice(f"{op.weight.key}.bias", (0,), op.shape)
-                inputs.append(writer.weight(f"{op.name}.bias", bias))
-            writer.node("Gemm", inputs, output, transB=1)
-        case GlobalAveragePool():
-            writer.node("GlobalAveragePool", inputs, output)
-        case Flatten():
-            writer.node("Flatten", inputs, output, axis=1)
-        case Add():
-            writer.node("Add", inputs, output)
-        case Scale():
-            writer.node("Mul", inputs, output)
-        case _:
-            msg = f"operator {op.name!r} of kind {op.kind!r} has no ONNX form here"
-            raise InvalidGraphError(msg)
-
-
-def _activate(writer: _Writer, activation: Activation, raw: str, output: str) -> None:
-    match activation:
-        case "relu":
-            writer.node("Relu", [raw], output)
-        case "hard_swish":
-            writer.node("HardSwish", [raw], output)
-        case "hard_sigmoid":
-            writer.node("HardSigmoid", [raw], output, alpha=1.0 / 6.0, beta=0.5)
-        case "none":
-            pass

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from search_spaces.catalog import Catalog
 from search_spaces.errors import InvalidArchitectureError
 from search_spaces.graph import OpGraph, chain
 from search_spaces.ops import Op, Shape
+
+# Networks whose costs a space without blocks keeps, a few hundred bytes each.
+_REMEMBERED = 1 << 16
 
 
 class SearchSpace(ABC):
@@ -53,6 +56,30 @@ class SearchSpace(ABC):
         """The network in the words of its choices, as JSON values."""
         genes = self.check(arch)
         return {c.name: c.options[g] for c, g in zip(self.choices, genes, strict=True)}
+
+    def blocks_of(self, arch: Architecture) -> list[Block]:
+        """The parts of one network in order, to be named, drawn and costed one by one.
+
+        The whole network is one part unless a subclass knows better.
+        """
+        graph = self.graph(arch)
+        return [Block("network", "network", graph.input_shape, graph.ops)]
+
+    def network_costs(self, genes: tuple[int, ...]) -> Costs:
+        """What one network costs; remembered, so a search pays for each network once."""
+        known = self._known_costs
+        if genes not in known:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[genes] = self._costs_of(Architecture(self.name, genes))
+        return known[genes]
+
+    def _costs_of(self, arch: Architecture) -> Costs:
+        return Costs.of(self.graph(arch))
+
+    @cached_property
+    def _known_costs(self) -> dict[tuple[int, ...], Costs]:
+        return {}
 
     @cached_property
     def option_counts(self) -> IntArray:
@@ -132,6 +159,27 @@ class Block:
         return OpGraph(self.input_shape, self.ops)
 
 
+class Costs(NamedTuple):
+    """What one network, or a part of one, costs; see `OpGraph` for each."""
+
+    macs: int
+    parameters: int
+    weight_bytes: int
+    activation_bytes: int
+    peak_activation_bytes: int
+
+    @classmethod
+    def of(cls, graph: OpGraph) -> Self:
+        """Costs of a layer graph."""
+        return cls(*(getattr(graph, name) for name in cls._fields))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Costs]) -> Self:
+        """Costs of parts joined end to end: sums, and the largest of the peaks."""
+        *summed, peaks = zip(*parts, strict=True)
+        return cls._make([*map(sum, summed), max(peaks)])
+
+
 @dataclass(frozen=True, slots=True)
 class CostTable:
     """What each block costs; (blocks,) arrays. Sums (or the maximum) over a chain are exact."""
@@ -193,16 +241,8 @@ class ChainSpace(SearchSpace):
     @cached_property
     def cost_table(self) -> CostTable:
         """What each block costs, from its layer graph."""
-        graphs = [self.block(block_id).graph() for block_id in range(self.block_count)]
-        return CostTable(
-            macs=np.array([g.macs for g in graphs], dtype=np.float64),
-            parameters=np.array([g.parameters for g in graphs], dtype=np.float64),
-            weight_bytes=np.array([g.weight_bytes for g in graphs], dtype=np.float64),
-            activation_bytes=np.array([g.activation_bytes for g in graphs], dtype=np.float64),
-            peak_activation_bytes=np.array(
-                [g.peak_activation_bytes for g in graphs], dtype=np.float64
-            ),
-        )
+        rows = [Costs.of(self.block(number).graph()) for number in range(self.block_count)]
+        return CostTable(*np.array(rows, dtype=np.float64).T.copy())
 
 
 SPACES: Catalog[SearchSpace] = Catalog("search_spaces.spaces", "SPACE", "search space")

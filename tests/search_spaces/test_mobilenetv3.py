@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from search_spaces.architecture import Architecture, Population
 from search_spaces.costs import costs
 from search_spaces.errors import InvalidArchitectureError
+from search_spaces.families.mobilenetv3 import make_divisible
 from search_spaces.ops import Conv, Linear, Op, WeightSlice
-from search_spaces.spaces.mobilenetv3 import SPACE, from_ofa, make_divisible, to_ofa
+from search_spaces.spaces.mobilenetv3 import SPACE, from_ofa, to_ofa
 
 GENOTYPES = st.tuples(*[st.integers(0, len(choice.options) - 1) for choice in SPACE.choices])
 LARGEST = Architecture(SPACE.name, tuple(len(choice.options) - 1 for choice in SPACE.choices))

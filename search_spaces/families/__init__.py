@@ -1,0 +1,1 @@
+"""Macro architectures that several spaces share; a space is a family with its sizes filled in."""
