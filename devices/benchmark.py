@@ -85,7 +85,7 @@ def measure(
     """Load models, measure them interleaved, and unload them.
 
     Args:
-        models: k ONNX models.
+        models: k models in the form that the runtime reads.
         reference: The prepared reference network; stays loaded between calls.
         runtime: What runs the models.
         target: Precision, batch and threads.

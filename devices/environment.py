@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,70 @@ def _hardware_facts() -> dict[str, Any]:
     governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     if governor:
         facts["governor"] = governor
+    return facts
+
+
+# Fields of `nvidia-smi --query-gpu`, what each is called here, and its unit's factor.
+_ACCELERATOR_FACTS = (
+    ("name", "accelerator", 0),
+    ("memory.total", "accelerator_memory_bytes", 2**20),
+    ("clocks.max.sm", "accelerator_clock_mhz", 1),
+    ("clocks.max.memory", "accelerator_memory_clock_mhz", 1),
+    ("power.limit", "accelerator_power_limit_w", 1),
+    ("compute_cap", "compute_capability", 0),
+    ("driver_version", "driver", 0),
+)
+
+
+def accelerator_device() -> Device | None:
+    """The first visible NVIDIA accelerator of this machine; None where none can be found.
+
+    The name is the model's, so that machines with equal accelerators share it: their processors
+    play no part in what is timed on the device.
+    """
+    facts = _accelerator_facts()
+    slug = re.sub(r"[^a-z0-9]+", "-", str(facts.get("accelerator", "")).lower()).strip("-")
+    if not slug:
+        return None
+    host = {f"host_{name}": value for name, value in _hardware_facts().items()
+            if name in ("cpu_model", "logical_cores")}  # fmt: skip
+    return Device(slug, {**facts, **host})
+
+
+def _accelerator_facts() -> dict[str, Any]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    first = (visible or "0").split(",")[0].strip()
+    if visible == "" or first == "-1":
+        return {}
+    command = [
+        "nvidia-smi", f"--id={first}", "--format=csv,noheader,nounits",
+        f"--query-gpu={','.join(field for field, _, _ in _ACCELERATOR_FACTS)}",
+    ]  # fmt: skip
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        values = [value.strip() for value in told.stdout.splitlines()[0].split(",")]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return _accelerator_in_proc()
+    facts: dict[str, Any] = {}
+    for value, (_, name, factor) in zip(values, _ACCELERATOR_FACTS, strict=False):
+        number = re.fullmatch(r"\d+(\.\d+)?", value)
+        if not factor and value and not value.startswith("["):
+            facts[name] = value
+        elif factor and number:
+            facts[name] = int(float(value) * factor)
+    return facts
+
+
+def _accelerator_in_proc() -> dict[str, Any]:
+    """What the driver itself tells, where its tool is not installed."""
+    facts: dict[str, Any] = {}
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))[:1]:
+        model = re.search(r"Model:\s*(\S.*)", _read(file))
+        if model:
+            facts["accelerator"] = model[1].strip()
+    driver = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", _read("/proc/driver/nvidia/version"))
+    if facts and driver:
+        facts["driver"] = driver[1]
     return facts
 
 

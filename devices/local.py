@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
-from devices.device import Target
-from devices.environment import local_device
+from devices.device import Device, Target
+from devices.environment import accelerator_device, local_device
 from devices.errors import DeviceError, DeviceUnavailableError
 from devices.measurement import Measurement, Samples, SubjectKind
+from devices.runtime import RUNTIMES
 from devices.wire import Job, write_model
 from search_spaces.errors import UsageError
 
@@ -38,7 +39,7 @@ class Subject:
         key: Architecture key, or `block:` and a digest.
         kind: Whole network or block.
         digest: Digest of its layer graph.
-        model: Builds its ONNX bytes when it is needed.
+        model: Builds its bytes, in the form that the runtime reads, when they are needed.
     """
 
     key: str
@@ -47,13 +48,33 @@ class Subject:
     model: Callable[[], bytes]
 
 
-def resolve(target: Target) -> Target:
-    """Replace `local` by this machine's own name; this machine's name is accepted too.
+def device_of(runtime: str) -> Device:
+    """What a runtime measures on here: this machine, or its accelerator.
 
     Raises:
+        UnknownNameError: If there is no such runtime.
+        DeviceUnavailableError: If it needs an accelerator and this machine shows none.
+    """
+    if RUNTIMES.get(runtime).runs_on == "processor":
+        return local_device()
+    found = accelerator_device()
+    if found is None:
+        msg = (
+            f"runtime {runtime!r} needs an NVIDIA accelerator and this machine shows none; "
+            "check that nvidia-smi lists one"
+        )
+        raise DeviceUnavailableError(msg)
+    return found
+
+
+def resolve(target: Target) -> Target:
+    """Replace `local` by the own name of what the runtime measures on; that name is accepted too.
+
+    Raises:
+        UnknownNameError: If there is no such runtime.
         DeviceUnavailableError: If the device is another one; it cannot be measured from here.
     """
-    here = local_device().name
+    here = device_of(target.runtime).name
     if target.device not in (LOCAL, here):
         msg = (
             f"device {target.device!r} is not within reach; this machine is {here!r}, "

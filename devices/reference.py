@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cache
 
 from search_spaces.graph import OpGraph
-from search_spaces.onnx_build import build_onnx
 from search_spaces.spaces import mobilenetv3
 
 
@@ -22,8 +21,3 @@ def reference_graph() -> OpGraph:
     slots = mobilenetv3.SLOTS
     config = {"r": 160, "d": [3] * mobilenetv3.STAGES, "ks": [5] * slots, "e": [4] * slots}
     return mobilenetv3.SPACE.graph(mobilenetv3.from_ofa(config))
-
-
-def reference_model(batch: int = 1) -> bytes:
-    """The reference as a full ONNX model, with weights as any deployed network has them."""
-    return build_onnx(reference_graph(), "seeded", batch=batch)

@@ -19,7 +19,8 @@ from typing import Any
 from devices.benchmark import Run, measure, measure_alone
 from devices.environment import load_snapshot, software_versions, steal_ticks
 from devices.lock import host_lock
-from devices.reference import reference_graph, reference_model
+from devices.model import encode
+from devices.reference import reference_graph
 from devices.runtime import RUNTIMES
 from devices.wire import Job, read_model
 from search_spaces.errors import NasError
@@ -47,8 +48,9 @@ def _measure_all(job: Job) -> None:
     runtime.check(job.target)
     fixed = {
         **software_versions(),
-        **runtime.versions(),
         "clock": "process CPU time" if job.target.threads == 1 else "elapsed time",
+        # An accelerator names its own clock.
+        **runtime.versions(),
     }
     occasion = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}-{os.urandom(3).hex()}"
 
@@ -57,7 +59,7 @@ def _measure_all(job: Job) -> None:
         before, steal = load_snapshot(), steal_ticks()
         try:
             if reference is None:
-                other = reference_model(job.target.batch)
+                other = encode(reference_graph(), runtime, job.target.batch)
                 model = models[indices[0]]
                 all_samples = [measure_alone(model, other, runtime, job.target, job.plan)]
             else:
@@ -86,7 +88,7 @@ def _measure_all(job: Job) -> None:
     with ExitStack() as stack:
         reference = None
         if job.count > 1:
-            model = reference_model(job.target.batch)
+            model = encode(reference_graph(), runtime, job.target.batch)
             reference = stack.enter_context(runtime.prepare(model, job.target))
         for start in range(0, job.count, job.group):
             members = range(start, min(start + job.group, job.count))

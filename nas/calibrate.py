@@ -9,11 +9,12 @@ from devices.benchmark import BLOCK_PLAN
 from devices.device import Target
 from devices.local import Subject, measure_locally
 from devices.measurement import Measurement
+from devices.model import encode
 from devices.reference import reference_graph
+from devices.runtime import RUNTIMES, Runtime
 from devices.wire import Job
 from nas.progress import Progress
 from nas.store import Store
-from search_spaces.onnx_build import build_onnx
 from search_spaces.space import ChainSpace
 
 _GROUP = 8
@@ -53,8 +54,14 @@ def measure_blocks(
     if not missing:
         return known
     first = {digest: number for number, digest in reversed(list(enumerate(space.block_digests)))}
+    runtime = RUNTIMES.get(target.runtime)
     subjects = [
-        Subject(block_key(d), "block", d, partial(_block_model, space, first[d], target.batch))
+        Subject(
+            block_key(d),
+            "block",
+            d,
+            partial(_block_model, space, first[d], runtime, target.batch),
+        )
         for d in missing
     ]
     job = Job(target, BLOCK_PLAN, group=_GROUP, owner=owner)
@@ -78,8 +85,8 @@ def measure_blocks(
     return block_ratios(store, target)
 
 
-def _block_model(space: ChainSpace, number: int, batch: int) -> bytes:
-    return build_onnx(space.block(number).graph(), "seeded", batch=batch)
+def _block_model(space: ChainSpace, number: int, runtime: Runtime, batch: int) -> bytes:
+    return encode(space.block(number).graph(), runtime, batch)
 
 
 def _waiting(holder: str) -> str:

@@ -9,10 +9,11 @@ from devices.benchmark import Plan
 from devices.device import Target
 from devices.local import Subject, measure_locally
 from devices.measurement import Measurement
+from devices.model import encode
+from devices.runtime import RUNTIMES
 from devices.wire import Job
 from nas.trial import Failure
 from search_spaces.architecture import Architecture
-from search_spaces.onnx_build import build_onnx
 from search_spaces.space import SearchSpace
 
 
@@ -53,11 +54,10 @@ class LatencyEvaluator:
 
     def _subject(self, key: str) -> Subject:
         graph = self.space.graph(Architecture.parse(key))
-        # With weights, as it will be deployed: weightless models run 1-3 % faster here, since the
-        # runtime lays out what it folds itself more compactly than what it reads.
+        runtime = RUNTIMES.get(self.target.runtime)
         return Subject(
             key,
             "network",
             graph.digest,
-            lambda: build_onnx(graph, "seeded", batch=self.target.batch),
+            lambda: encode(graph, runtime, self.target.batch),
         )

@@ -8,9 +8,9 @@ import pytest
 
 from devices.device import Target
 from devices.errors import UnsupportedTargetError
+from devices.model import encode
 from devices.runtime import RUNTIMES, Runtime, Timing
 from search_spaces.graph import OpGraph
-from search_spaces.onnx_build import build_onnx
 from search_spaces.ops import Conv, WeightSlice
 
 GRAPH = OpGraph(
@@ -46,7 +46,7 @@ def supported(runtime: Runtime) -> Target:
 
 
 def run_twice(runtime: Runtime, where: Target) -> list[Timing]:
-    with runtime.prepare(build_onnx(GRAPH, "seeded", batch=where.batch), where) as run_once:
+    with runtime.prepare(encode(GRAPH, runtime, where.batch), where) as run_once:
         return [run_once(), run_once()]
 
 

@@ -29,7 +29,9 @@ import subprocess, sys
 from devices.benchmark import Plan
 from devices.device import Target
 from devices.local import Subject, measure_locally, resolve
-from devices.reference import reference_model
+from devices.model import encode
+from devices.reference import reference_graph
+from devices.runtime import RUNTIMES
 from devices.wire import Job
 real = subprocess.Popen
 def popen(*args, **options):
@@ -39,7 +41,8 @@ def popen(*args, **options):
 subprocess.Popen = popen
 count = int(sys.argv[1])
 plan = Plan(warmup=1, min_rounds=3, max_rounds=3)
-subjects = [Subject(f"tiny:{i}", "network", "d", reference_model) for i in range(count)]
+model = lambda: encode(reference_graph(), RUNTIMES.get("ort"), 1)
+subjects = [Subject(f"tiny:{i}", "network", "d", model) for i in range(count)]
 if count == 1:
     plan = Plan(min_rounds=100_000, max_rounds=100_000)
 for index, outcome in measure_locally(subjects, Job(resolve(Target("local")), plan)):

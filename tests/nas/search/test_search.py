@@ -14,6 +14,7 @@ import pytest
 
 from devices.local import measure_locally
 from devices.lock import host_lock
+from devices.model import encode
 from nas.cli.options import Format
 from nas.cli.search import finish
 from nas.decide import Step
@@ -21,7 +22,6 @@ from nas.errors import NoFeasibleArchitectureError
 from nas.trial import Failure, StoredMeasurement
 from search_spaces.architecture import Architecture
 from search_spaces.graph import OpGraph
-from search_spaces.onnx_build import build_onnx
 from tests.nas.search.tiny import SPACE, Notes, samples_in, service
 
 if TYPE_CHECKING:
@@ -190,13 +190,13 @@ def test_a_network_that_cannot_be_measured_is_a_failed_slot_and_the_run_ends(
 
     def build(graph: OpGraph, *args: Any, **options: Any) -> bytes:
         if graph.digest != bad:
-            return build_onnx(graph, *args, **options)
+            return encode(graph, *args, **options)
         if how == "cannot be built":
             msg = "a bug in a space"
             raise ValueError(msg)
         return b"garbage"
 
-    monkeypatch.setattr("nas.evaluators.latency.build_onnx", build)
+    monkeypatch.setattr("nas.evaluators.latency.encode", build)
     # Should the process wait for the model in vain, then not for two minutes.
     defaults = measure_locally.__kwdefaults__
     assert defaults
