@@ -3,6 +3,7 @@
 NasError
 └── DeviceError                   exit_code 4
     ├── DeviceUnavailableError    no such device here, or it cannot run this
+    ├── InvalidDeviceFileError    a file of the device catalogue is not as it should be
     ├── UnsupportedTargetError    the runtime has no such precision, threads or provider
     └── TooNoisyError             measured, but too uncertain to say anything
 """
@@ -20,6 +21,10 @@ class DeviceError(NasError):
 
 class DeviceUnavailableError(DeviceError):
     """There is no such device within reach."""
+
+
+class InvalidDeviceFileError(DeviceError):
+    """A file of the device catalogue is not as it should be."""
 
 
 class UnsupportedTargetError(DeviceError):
