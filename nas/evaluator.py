@@ -6,6 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from nas.trial import Estimate, Failure
+from search_spaces.catalog import Catalog
+
+MOST_DEATHS = 2
+"""A slot whose worker process died this often is given up."""
 
 
 class SlotEvaluator(Protocol):
@@ -21,7 +25,11 @@ class SlotEvaluator(Protocol):
     metric: str
 
     def evaluate_one(self, key: str) -> Estimate | Failure:
-        """Look at one network; what goes wrong with it is a `Failure`, never an exception."""
+        """Look at one network; what goes wrong with it is a `Failure`, never an exception.
+
+        Raises:
+            NasError: If no network can be looked at: the data are gone, an extra is missing.
+        """
 
 
 class Executor(Protocol):
@@ -34,8 +42,35 @@ class Executor(Protocol):
     ) -> Iterator[tuple[int, Estimate | Failure]]:
         """Yield (slot number, outcome) as each ends, in any order, each slot once.
 
-        A worker that dies is replaced and its slot tried again; after two deaths the slot fails.
+        A worker that dies is replaced and its slot tried again; after `MOST_DEATHS` deaths the
+        slot fails. An exception of the evaluator ends the run of the batch and is raised here.
         """
 
     def close(self) -> None:
         """Let go of processes; the executor is not used afterwards."""
+
+
+class ExecutorFactory(Protocol):
+    """The `create` of a file in `nas/executors`."""
+
+    def __call__(self, workers: int = 1, address: str | None = None) -> Executor:
+        """Make an executor.
+
+        Args:
+            workers: Evaluations at a time.
+            address: Of a cluster, for executors that know clusters.
+
+        Raises:
+            NasError: If what it stands on is missing or cannot be reached.
+        """
+
+
+EXECUTORS: Catalog[ExecutorFactory] = Catalog("nas.executors", "create", "executor")
+
+
+def dead_worker(deaths: int) -> Failure:
+    """The outcome of a slot whose worker died too often; the same words in every executor."""
+    return Failure(
+        f"the worker process died {deaths} times while it was evaluated, as processes do that "
+        "run out of memory"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -195,3 +195,14 @@ def world() -> World:
     space = SPACES.get("mobilenetv3")
     assert isinstance(space, ChainSpace)
     return World.of(space)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for the whole run; starting it takes seconds."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'hardware-aware-nas[ray]'")
+    from nas.evaluator import EXECUTORS
+
+    executor = EXECUTORS.get("ray")(workers=2)
+    yield
+    executor.close()
