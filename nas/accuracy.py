@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from nas.evaluator import SlotEvaluator
+from nas.trial import Estimate
 from search_spaces.architecture import BoolArray, FloatArray, Population
 
 
@@ -32,11 +35,27 @@ class AccuracyReport:
 class AccuracySource(Protocol):
     """A cheap metric that can also say how sure it is."""
 
-    name: str
-    unit: str
+    @property
+    def name(self) -> str:
+        """Such as `accuracy`."""
+
+    @property
+    def unit(self) -> str:
+        """Such as `top-1 %`."""
 
     def __call__(self, population: Population) -> FloatArray:
         """(n,) accuracy, fast."""
 
     def report(self, population: Population) -> AccuracyReport:
         """Accuracy with its uncertainty and origin."""
+
+    def evaluator(self) -> SlotEvaluator | None:
+        """A dear look at one network; None if the cheap value is all there is."""
+
+    def told(self, keys: Sequence[str], estimates: Sequence[Estimate]) -> AccuracySource:
+        """A source that has learned from evaluations; this very one if there is nothing to learn.
+
+        Args:
+            keys: Of the networks evaluated.
+            estimates: What was found, for each key.
+        """

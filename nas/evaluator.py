@@ -17,12 +17,11 @@ class SlotEvaluator(Protocol):
 
     The value depends on the key alone, never on the process or the order: serial, processes and
     Ray give the same run.
-
-    Attributes:
-        metric: Such as `accuracy`.
     """
 
-    metric: str
+    @property
+    def metric(self) -> str:
+        """What is found, such as `accuracy`."""
 
     def evaluate_one(self, key: str) -> Estimate | Failure:
         """Look at one network; what goes wrong with it is a `Failure`, never an exception.

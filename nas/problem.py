@@ -20,15 +20,15 @@ LIKELY = 0.8
 
 
 class CheapMetric(Protocol):
-    """A metric computed for whole populations; what inner loops run on.
+    """A metric computed for whole populations; what inner loops run on."""
 
-    Attributes:
-        name: Such as `accuracy`.
-        unit: Such as `top-1 %`.
-    """
+    @property
+    def name(self) -> str:
+        """Such as `accuracy`."""
 
-    name: str
-    unit: str
+    @property
+    def unit(self) -> str:
+        """Such as `top-1 %`."""
 
     def __call__(self, population: Population) -> FloatArray:
         """(n,) values."""

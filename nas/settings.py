@@ -14,17 +14,21 @@ class Settings:
 
     Attributes:
         home: Database and predictors.
+        data: Published tables and images, if there are any.
     """
 
     home: Path
+    data: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """`NAS_HOME`, else the user's data folder."""
+        """`NAS_HOME`, else the user's data folder; `NAS_DATA`, else no data."""
+        named = environment.get("NAS_DATA")
+        published = Path(named).expanduser() if named else None
         if environment.get("NAS_HOME"):
-            return cls(Path(environment["NAS_HOME"]).expanduser())
+            return cls(Path(environment["NAS_HOME"]).expanduser(), published)
         data = environment.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-        return cls(Path(data) / "hardware-aware-nas")
+        return cls(Path(data) / "hardware-aware-nas", published)
 
     @property
     def database(self) -> Path:

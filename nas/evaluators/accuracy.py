@@ -1,47 +1,54 @@
-"""Where accuracies come from: for each space, a source whose weights are named."""
+"""Where accuracies come from: for each space, a source whose weights are named.
+
+`nas/evaluators/sources/<space>.py` defines `create(data) -> AccuracySource`; a space without such
+a file has no source.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import Protocol
 
-from nas.accuracy import AccuracyReport, AccuracySource
+from nas.accuracy import AccuracySource
 from nas.errors import InvalidRequestError
-from search_spaces.architecture import FloatArray, Population
+from nas.settings import Settings
+from search_spaces.catalog import Catalog
 
 
-class OnceForAllAccuracy:
-    """ImageNet top-1 of once-for-all MobileNetV3 sub-networks, predicted."""
+class SourceFactory(Protocol):
+    """The `create` of a file in `nas/evaluators/sources`."""
 
-    name = "accuracy"
-    unit = "ImageNet top-1 %, predicted"
+    def __call__(self, data: Path | None = None) -> AccuracySource:
+        """Open the source of the space that the file is named after.
 
-    def __init__(self) -> None:
-        """Load the packaged model."""
-        from nas.evaluators.ofa_accuracy import OfaAccuracy
+        Args:
+            data: Folder of published tables and images, `NAS_DATA`, if there is one.
 
-        self._model = OfaAccuracy.load()
-
-    def __call__(self, population: Population) -> FloatArray:
-        """See `AccuracySource`."""
-        return np.asarray(self._model.mean(population.genes), dtype=np.float64)
-
-    def report(self, population: Population) -> AccuracyReport:
-        """See `AccuracySource`."""
-        prediction = self._model.predict(population.genes)
-        return AccuracyReport(
-            prediction.top1_percent, prediction.std_percent, prediction.drop_percent,
-            prediction.estimated, prediction.extrapolated,
-            "once-for-all (published weights, width 1.0)",
-        )  # fmt: skip
+        Raises:
+            NasError: If something that it reads is missing or damaged.
+        """
 
 
-def accuracy_source(space: str) -> AccuracySource:
+SOURCES: Catalog[SourceFactory] = Catalog("nas.evaluators.sources", "create", "accuracy source")
+
+
+def accuracy_source(space: str, data: Path | None = None) -> AccuracySource:
     """The accuracy source of a space.
+
+    Args:
+        space: Its name.
+        data: Folder of published tables and images; `NAS_DATA` if not given.
 
     Raises:
         InvalidRequestError: If the space has none; searching it would have no objective.
+        NasError: If something that the source reads is missing or damaged.
     """
-    if space == "mobilenetv3":
-        return OnceForAllAccuracy()
-    msg = f"space {space!r} has no accuracy source; spaces with one: mobilenetv3"
-    raise InvalidRequestError(msg)
+    if space not in SOURCES.names():
+        msg = (
+            f"space {space!r} has no accuracy source; spaces with one: "
+            f"{', '.join(SOURCES.names())}. To add one, define `create(data) -> AccuracySource` in "
+            f"nas/evaluators/sources/{space.replace('-', '_')}.py, or in a distribution of your "
+            "own under the entry point group nas.evaluators.sources"
+        )
+        raise InvalidRequestError(msg)
+    return SOURCES.get(space)(data or Settings.from_environment().data)
