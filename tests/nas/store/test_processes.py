@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -14,10 +12,10 @@ import pytest
 
 from nas.store import SqlStore
 from nas.trial import StoredMeasurement
+from tests.nas.store.children import hear, say, start
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[3]
 NOW = "2026-01-02T03:04:05Z"
 
 # Opens each store named on its input and answers a line.
@@ -51,28 +49,6 @@ with SqlStore(path) as store:
         store.add_outcome("run-1", 0, slot, measurement)
         print(slot, flush=True)
 """
-
-
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def say(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin
-    process.stdin.write(f"{line}\n")
-    process.stdin.flush()
-
-
-def hear(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
 
 
 def new_run(path: Path, slots: int) -> None:
