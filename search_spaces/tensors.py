@@ -19,10 +19,15 @@ from search_spaces.architecture import Architecture
 from search_spaces.errors import InvalidGraphError
 from search_spaces.graph import OpGraph
 from search_spaces.ops import (
+    BatchNorm,
+    ClassToken,
     Conv,
+    LayerNorm,
     Linear,
     Op,
+    PositionEmbedding,
     Shape,
+    TokenLinear,
     WeightSlice,
 )
 from search_spaces.space import ChainSpace, SearchSpace
@@ -97,9 +102,15 @@ def slots(op: Op) -> tuple[TensorSlot, ...]:
             if op.normalised:
                 found += normalisation_slots(op.weight)
             return tuple(found)
-        case Linear():
+        case Linear() | TokenLinear():
             matrix = _whole(op.weight, "matrix")
             return (matrix, _vector(op.weight, ".bias", "bias")) if op.bias else (matrix,)
+        case BatchNorm():
+            return tuple(normalisation_slots(op.weight))
+        case LayerNorm():
+            return (_whole(op.weight, "scale"), _vector(op.weight, ".bias", "shift"))
+        case ClassToken() | PositionEmbedding():
+            return (_whole(op.weight, "embedding"),)
         case _:
             return ()
 
@@ -203,7 +214,7 @@ def fold(graph: OpGraph, arrays: Arrays) -> dict[str, NDArray[np.float32]]:
     own = cut(graph, arrays)
     result: dict[str, NDArray[np.float32]] = {}
     for op in graph.ops:
-        if isinstance(op, Conv) and op.normalised:
+        if isinstance(op, BatchNorm) or (isinstance(op, Conv) and op.normalised):
             key = op.weight.key
             factor = own[f"{key}.bn.weight"] / np.sqrt(own[f"{key}.bn.var"] + np.float32(NORM_EPS))
             bias = own.get(f"{key}.bias", np.float32(0.0)) - own[f"{key}.bn.mean"]

@@ -15,6 +15,7 @@ from search_spaces import SPACES
 from search_spaces.architecture import Architecture, Population
 from search_spaces.costs import COSTS, costs
 from search_spaces.errors import InvalidArchitectureError
+from search_spaces.graph import OpGraph, chain
 from search_spaces.moves import crossover, mutate, neighbours, sample
 from search_spaces.onnx_build import build_onnx
 from search_spaces.space import ChainSpace, SearchSpace
@@ -69,8 +70,8 @@ def test_canonical_leaves_its_argument_alone(space: SearchSpace) -> None:
 
 
 def test_the_first_and_the_last_network_have_graphs(space: SearchSpace) -> None:
-    for genes in (space.option_counts * 0, space.option_counts - 1):
-        graph = space.graph(Architecture(space.name, tuple(genes.tolist())))
+    for arch in extremes(space):
+        graph = space.graph(arch)
 
         assert graph.macs > 0
         assert graph.parameters > 0
@@ -140,19 +141,94 @@ def test_moves_stay_inside(space: SearchSpace, networks: Population) -> None:
         assert (space.canonical(moved.genes) == moved.genes).all()
 
 
-@pytest.mark.parametrize("weights", ["none", "seeded"])
-def test_networks_run_as_onnx_models(
-    networks: Population, space: SearchSpace, weights: str
-) -> None:
-    graph = space.graph(networks[0])
-    model = build_onnx(graph, weights)  # type: ignore[arg-type]  # parametrised
+def extremes(space: SearchSpace) -> list[Architecture]:
+    return [
+        Architecture(space.name, tuple(genes.tolist()))
+        for genes in (space.option_counts * 0, space.option_counts - 1)
+    ]
+
+
+def run(graph: OpGraph, weights: str, batch: int = 1) -> None:
+    """The model passes the checker, and runs with finite outputs of the graph's shape."""
+    model = build_onnx(graph, weights, batch=batch)  # type: ignore[arg-type]  # a word
     onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
 
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(0).standard_normal((1, *graph.input_shape), dtype=np.float32)
+    x = np.random.default_rng(0).standard_normal((batch, *graph.input_shape), dtype=np.float32)
     (output,) = session.run(None, {"input": x})
 
-    assert output.shape == (1, *graph.output.shape)
+    assert output.shape == (batch, *graph.output.shape)
     assert np.isfinite(output).all()
+
+
+@pytest.mark.parametrize("weights", ["none", "seeded"])
+def test_networks_run_as_onnx_models(
+    networks: Population, space: SearchSpace, weights: str
+) -> None:
+    run(space.graph(networks[0]), weights)
+
+
+def test_the_first_and_the_last_network_run_as_onnx_models(space: SearchSpace) -> None:
+    for arch in extremes(space):
+        run(space.graph(arch), "none")
+
+
+def test_a_batch_runs_as_one_onnx_model(space: SearchSpace, networks: Population) -> None:
+    run(space.graph(networks[1]), "none", batch=2)
+
+
+def test_different_canonical_genotypes_are_different_networks(space: SearchSpace) -> None:
+    archs = sample(space, 40, np.random.default_rng(2)).architectures()
+
+    assert len({space.graph(arch).digest for arch in archs}) == len(set(archs))
+
+
+def test_costs_do_not_depend_on_who_else_is_in_the_population(
+    space: SearchSpace, networks: Population
+) -> None:
+    whole = costs(networks)
+
+    alone = costs(Population(space, networks.genes[3:4]))
+
+    assert {name: values[3] for name, values in whole.items()} == {
+        name: values[0] for name, values in alone.items()
+    }
+
+
+def test_genotypes_need_not_be_canonical_to_be_costed(space: SearchSpace) -> None:
+    genes = np.random.default_rng(3).integers(0, space.option_counts, (8, len(space.choices)))
+    raw = genes.astype(np.int8)
+
+    found, expected = costs(Population(space, raw)), costs(Population(space, space.canonical(raw)))
+
+    assert all((found[name] == expected[name]).all() for name in COSTS)
+
+
+def test_the_blocks_of_a_network_make_up_its_graph(
+    space: SearchSpace, networks: Population
+) -> None:
+    for arch in (*extremes(space), networks[0]):
+        blocks = space.blocks_of(arch)
+
+        joined = chain(blocks[0].input_shape, [block.ops for block in blocks])
+
+        assert joined.digest == space.graph(arch).digest
+        assert all(block.graph().output.shape for block in blocks)
+        assert all(block.label and block.group for block in blocks)
+
+
+def test_weights_of_one_name_have_one_rank_and_fit_their_operators(
+    space: SearchSpace, networks: Population
+) -> None:
+    """Slices of one tensor; the shapes themselves are the business of the builders."""
+    ranks: dict[str, int] = {}
+    for arch in (*extremes(space), *networks.architectures()):
+        for op in space.graph(arch).ops:
+            part = getattr(op, "weight", None)
+            if part is None:
+                continue
+            assert ranks.setdefault(part.key, len(part.shape)) == len(part.shape), part.key
+            assert len(part.start) == len(part.shape), part.key
+            assert op.weight_elements >= np.prod(part.shape), part.key
