@@ -8,6 +8,7 @@ weights are given, or seeded random ones, said so in the metadata.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Literal
@@ -27,6 +28,8 @@ OPSET = 17
 IR_VERSION = 9
 # Any small positive number: with zeros a runtime could prune, with large ones values overflow.
 _FILL = 0.01
+# Kernels of one shape differ a little: a runtime would merge equal layers that read one tensor.
+_FILL_STEP = 0.01 / 1024
 
 Weights = Mapping[str, NDArray[np.float32]]
 Source = Callable[[WeightSlice], NDArray[np.float32]]
@@ -41,6 +44,7 @@ class _Writer:
         self.tensors: list[onnx.TensorProto] = []
         self._weights = weights
         self._shapes: dict[tuple[int, ...], str] = {}
+        self._fills: Counter[tuple[int, ...]] = Counter()
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def node(
@@ -75,7 +79,8 @@ class _Writer:
             fill = node.attribute.add(name="value", type=AttributeProto.TENSOR)
             fill.t.dims.append(1)
             fill.t.data_type = TensorProto.FLOAT
-            fill.t.float_data.append(_FILL)
+            fill.t.float_data.append(_FILL + self._fills[extent] * _FILL_STEP)
+            self._fills[extent] += len(extent) > 1
         else:
             value = self._weights(part)
             value = np.ascontiguousarray(value.T) if transposed else value

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -232,3 +234,26 @@ def test_weights_of_one_name_have_one_rank_and_fit_their_operators(
             assert ranks.setdefault(part.key, len(part.shape)) == len(part.shape), part.key
             assert len(part.start) == len(part.shape), part.key
             assert op.weight_elements >= np.prod(part.shape), part.key
+
+
+@pytest.mark.slow
+def test_a_weightless_network_is_run_with_the_same_operators_as_the_full_one(
+    space: SearchSpace, networks: Population, tmp_path: Path
+) -> None:
+    """A runtime may fold its weights, but must not find layers equal that are not."""
+    for arch in (*extremes(space), networks[2]):
+        graph = space.graph(arch)
+
+        kinds = [optimised(build_onnx(graph, weights), tmp_path) for weights in ("none", "seeded")]
+
+        assert kinds[0] == kinds[1], arch.key
+
+
+def optimised(model: bytes, folder: Path) -> Counter[str]:
+    """Kinds of the operators that ONNX Runtime runs after its own optimisation."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # a saved model fits this processor only: we know
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(options.optimized_model_filepath).graph.node
+    return Counter(node.op_type for node in nodes)
