@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from nas.cli import device, predict, profiling, run, search
+from nas.cli import agent, device, predict, profiling, run, search
 from search_spaces.errors import NasError
 
 app = typer.Typer(
@@ -23,9 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("search")(search.search)
-app.command("profile")(profiling.profile)
+app.add_typer(profiling.app, name="profile")
 app.command("predict")(predict.predict)
 app.add_typer(device.app, name="device")
+app.add_typer(agent.app, name="agent")
 app.add_typer(run.app, name="run")
 
 

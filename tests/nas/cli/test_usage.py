@@ -44,9 +44,13 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_commands() -> None:
-    assert {("search",), ("profile",), ("predict",), ("device", "doctor"), ("run", "resume")} <= {
-        *COMMANDS
-    }
+    assert {
+        ("search",),
+        ("profile", "run"),
+        ("predict",),
+        ("device", "doctor"),
+        ("run", "resume"),
+    } <= {*COMMANDS}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
