@@ -1,7 +1,7 @@
 """Trained weights of a super-network as one safetensors file: tensors, and what they are for.
 
-Tensors are named as in `search_spaces.tensors`, those of the largest network, kernels and matrices
-in half precision, vectors in single. Metadata are strings: `format`, `space`, `dataset`, `classes`
+Tensors are named as in `search_spaces.tensors`, those of the largest network, in half precision but
+for variances. Metadata are strings: `format`, `space`, `dataset`, `classes`
 (JSON list, in the order of the labels), `normalise` (JSON, mean and standard deviation of each
 channel of the input in units of full white) and `recipe` (JSON). Nothing in a file is executed.
 """
@@ -98,10 +98,12 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> str:
     """
     from safetensors.numpy import save
 
-    # Statistics may exceed what half precision holds; kernels do not, and are most of the file.
+    # Variances may exceed what half precision holds.
     with np.errstate(over="ignore"):
         tensors = {
-            name: np.ascontiguousarray(value, dtype=np.float16 if value.ndim > 1 else np.float32)
+            name: np.ascontiguousarray(
+                value, dtype=np.float32 if name.endswith(".bn.var") else np.float16
+            )
             for name, value in checkpoint.tensors.items()
         }
     _refuse_wild(tensors, file)
