@@ -185,7 +185,7 @@ def write_npz(file: Path, data: Cifar10) -> None:
     temporary = file.with_name(f".{file.stem}.{os.getpid()}.npz")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, **arrays)
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # its one keyword is no name here
         temporary.replace(file)
     except OSError as error:
         with contextlib.suppress(OSError):
