@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from devices.catalog import DEVICES
 from devices.device import Device
 from devices.errors import DeviceUnavailableError
 
@@ -88,8 +89,8 @@ _ACCELERATOR_FACTS = (
 def accelerator_device() -> Device | None:
     """The first visible NVIDIA accelerator of this machine; None where none can be found.
 
-    The name is the model's, so that machines with equal accelerators share it: their processors
-    play no part in what is timed on the device.
+    The name is the catalogue's, or else the model's own, so that machines with equal accelerators
+    share it: their processors play no part in what is timed on the device.
     """
     facts = _accelerator_facts()
     slug = re.sub(r"[^a-z0-9]+", "-", str(facts.get("accelerator", "")).lower()).strip("-")
@@ -97,7 +98,7 @@ def accelerator_device() -> Device | None:
         return None
     host = {f"host_{name}": value for name, value in _hardware_facts().items()
             if name in ("cpu_model", "logical_cores")}  # fmt: skip
-    return Device(slug, {**facts, **host})
+    return Device(DEVICES.aliases().get(slug, slug), {**facts, **host})
 
 
 def _accelerator_facts() -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _accelerator_facts() -> dict[str, Any]:
         told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         values = [value.strip() for value in told.stdout.splitlines()[0].split(",")]
     except (OSError, subprocess.SubprocessError, IndexError):
-        return _accelerator_in_proc()
+        return _accelerator_in_proc() or _accelerator_by_torch()
     facts: dict[str, Any] = {}
     for value, (_, name, factor) in zip(values, _ACCELERATOR_FACTS, strict=False):
         number = re.fullmatch(r"\d+(\.\d+)?", value)
@@ -135,6 +136,27 @@ def _accelerator_in_proc() -> dict[str, Any]:
     if facts and driver:
         facts["driver"] = driver[1]
     return facts
+
+
+def _accelerator_by_torch() -> dict[str, Any]:
+    """What torch tells, asked in another process; containers may hide tool and driver alike."""
+    if not Path("/dev/nvidiactl").exists():
+        return {}
+    code = (
+        "import torch; p = torch.cuda.get_device_properties(0); "
+        "print(p.name, p.total_memory, f'{p.major}.{p.minor}', sep='|')"
+    )
+    command = [sys.executable, "-c", code]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        name, memory, capability = told.stdout.strip().split("|")
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return {}
+    return {
+        "accelerator": name,
+        "accelerator_memory_bytes": int(memory),
+        "compute_capability": capability,
+    }
 
 
 def software_versions() -> dict[str, str]:

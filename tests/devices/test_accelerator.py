@@ -34,12 +34,21 @@ H100 = "echo 'NVIDIA H100 80GB HBM3, 81559, 1980, 2619, 700.00, 9.0, 570.86.15'"
 
 
 def test_an_accelerator_is_called_after_its_model(tool: Tool) -> None:
+    tool(H100.replace("H100 80GB HBM3", "Thing 5 (tm)"))
+
+    device = accelerator_device()
+
+    assert device is not None
+    assert device.name == "nvidia-thing-5-tm"
+
+
+def test_an_accelerator_of_the_catalogue_is_called_as_there(tool: Tool) -> None:
     tool(H100)
 
     device = accelerator_device()
 
     assert device is not None
-    assert device.name == "nvidia-h100-80gb-hbm3"
+    assert device.name == "h100"
     assert Target.parse(f"{device.name}:cudagraph-fp16-t1-b32").device == device.name
     assert device.facts["accelerator_memory_bytes"] == 81559 * 2**20
     assert device.facts["accelerator_clock_mhz"] == 1980
@@ -108,14 +117,14 @@ def test_without_the_tool_the_driver_is_asked(
 def test_local_means_the_accelerator_for_a_runtime_that_runs_on_it(tool: Tool) -> None:
     tool(H100)
 
-    assert resolve(Target.parse("local:cudagraph-fp32-t1")).device == "nvidia-h100-80gb-hbm3"
+    assert resolve(Target.parse("local:cudagraph-fp32-t1")).device == "h100"
     assert resolve(Target.parse("local")).device == local_device().name
 
 
 def test_a_processor_is_no_device_of_an_accelerators_runtime(tool: Tool) -> None:
     tool(H100)
 
-    with pytest.raises(DeviceUnavailableError, match="this machine is 'nvidia-h100-80gb-hbm3'"):
+    with pytest.raises(DeviceUnavailableError, match="this machine is 'h100'"):
         resolve(Target(local_device().name, "cudagraph"))
 
 
