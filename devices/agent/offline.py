@@ -125,7 +125,8 @@ def run_pack(
 
     Raises:
         InvalidPackError: If the pack is damaged, or the results are of another one.
-        DeviceUnavailableError: If the pack is for another device.
+        DeviceUnavailableError: If the pack is for another device, or its target cannot be measured
+            here; nothing is written then, and the same command goes on when it can.
     """
     data = _bytes(pack)
     work = read_pack(data)
@@ -145,7 +146,11 @@ def run_pack(
         done = before = len(work.items) - len(missing)
         measured = failed = 0
         outcomes = measure(
-            replace(work, items=missing), device.name, owner=f"pack {pack.name}", on_wait=on_wait
+            replace(work, items=missing),
+            device.name,
+            owner=f"pack {pack.name}",
+            strict=True,
+            on_wait=on_wait,
         )
         # Closing the generator ends the child process that measures.
         with closing(cast("Any", outcomes)):

@@ -7,7 +7,7 @@ no path, and a layer graph that is not the one announced is answered with a fail
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
@@ -129,18 +129,23 @@ def failure(reason: str) -> Outcome:
 
 
 def measure(
-    work: Work, device: str, *, owner: str, on_wait: Callable[[str], None] | None = None
-) -> Iterator[tuple[Item, Outcome]]:
+    work: Work, device: str, *, owner: str, strict: bool = False,
+    on_wait: Callable[[str], None] | None = None,
+) -> Iterator[tuple[Item, Outcome]]:  # fmt: skip
     """Measure all items in child processes; each item gets one outcome, in any order.
 
     Args:
         work: What to measure.
         device: What this agent measures on; items for another device fail.
         owner: Who asks, for those who wait for the host's measuring lock.
+        strict: Raise what stands in the way of all items, instead of failing each for it.
         on_wait: Called with the holder's name if another process is measuring on this host.
 
     Yields:
         (item, outcome) as each ends.
+
+    Raises:
+        DeviceUnavailableError: With `strict`, if the target cannot be measured here at all.
     """
     items: list[Item] = []
     subjects: list[Subject] = []
@@ -153,24 +158,32 @@ def measure(
     job = Job(work.target, work.plan, owner=owner, lock_timeout_s=_LOCK_TIMEOUT_S)
     numbers = list(range(len(items)))
     for part in [[n] for n in numbers] if work.alone else [numbers]:
-        yield from _one_process([items[n] for n in part], [subjects[n] for n in part], job, on_wait)
+        left = {n: (items[n], subjects[n]) for n in part}
+        while left:
+            try:
+                yield from _one_process(left, job, on_wait)
+            except DeviceUnavailableError as error:
+                if strict:
+                    raise
+                yield from ((item, failure(str(error))) for item, _ in left.values())
+                break
+            except DeviceError as error:
+                # Of the item in flight, such as samples from a clock that jumped.
+                item, _ = left.pop(min(left))
+                yield item, failure(str(error))
 
 
 def _one_process(
-    items: Sequence[Item], subjects: Sequence[Subject], job: Job,
-    on_wait: Callable[[str], None] | None,
-) -> Iterator[tuple[Item, Outcome]]:  # fmt: skip
-    left = dict(enumerate(items))
-    try:
-        # Closed at once when the agent stops or loses its lease: that ends the child process.
-        with closing(
-            cast("Any", measure_locally(subjects, job, on_wait=on_wait))
-        ) as outcomes:  # fmt: skip
-            for index, outcome in outcomes:
-                yield left.pop(index), _as_json(outcome)
-    except DeviceError as error:
-        for item in left.values():
-            yield item, failure(str(error))
+    left: dict[int, tuple[Item, Subject]], job: Job, on_wait: Callable[[str], None] | None
+) -> Iterator[tuple[Item, Outcome]]:
+    """Measure what is left; what has an outcome is taken away from it."""
+    numbers = list(left)
+    outcomes = measure_locally([left[n][1] for n in numbers], job, on_wait=on_wait)
+    # Closed at once when the agent stops or loses its lease: that ends the child process.
+    with closing(cast("Any", outcomes)):
+        for index, outcome in outcomes:
+            item, _ = left.pop(numbers[index])
+            yield item, _as_json(outcome)
 
 
 def _as_json(outcome: Measurement | str) -> Outcome:

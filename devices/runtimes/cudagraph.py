@@ -157,6 +157,7 @@ def _capture(graph: OpGraph, target: Target) -> tuple[torch.cuda.CUDAGraph, obje
         RuntimeError: If torch cannot build, run or capture the network.
     """
     import torch
+
     from search_spaces.torch_build import GraphModule
 
     half = target.precision == "fp16"
@@ -169,7 +170,7 @@ def _capture(graph: OpGraph, target: Target) -> tuple[torch.cuda.CUDAGraph, obje
     x = noise.to("cuda", kind)
     if x.dim() == 4:
         x = x.contiguous(memory_format=layout)
-        module = module.to(memory_format=layout)
+        module = module.to(memory_format=layout)  # type: ignore[call-overload]  # a form unannotated
     captured = torch.cuda.CUDAGraph()
     with torch.no_grad():
         side = torch.cuda.Stream()

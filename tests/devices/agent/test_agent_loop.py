@@ -39,6 +39,14 @@ def quick(make_job: Make, count: int = 3) -> Job:
     return job
 
 
+def alive(pid: str) -> bool:
+    """Whether the process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def once(client: Client, agent: Identity) -> Any:
     return run(client, agent, once=True, poll_s=0.02)
 
@@ -170,7 +178,10 @@ def test_a_terminated_agent_ends_cleanly_and_takes_its_child_with_it(
     assert process.returncode == 130
     assert "stopped; the same command goes on" in said
     assert "Traceback" not in said
-    assert not Path(f"/proc/{child}").exists()
+    end = time.monotonic() + 10.0
+    while alive(child) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not alive(child)
 
 
 # --- Everything else, with items that fail at once ---

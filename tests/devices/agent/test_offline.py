@@ -188,6 +188,19 @@ def test_a_pack_for_another_device_says_how_to_insist(pack: Pack, tmp_path: Path
         run_pack(pack(), tmp_path / "r")
 
 
+@pytest.mark.slow
+def test_a_target_that_cannot_be_measured_ends_the_pack_without_a_line(
+    pack: Pack, tmp_path: Path, own_lock: Path
+) -> None:
+    """Failures would count as done, and the same command could not go on when it is mended."""
+    output = tmp_path / "results.jsonl"
+
+    with pytest.raises(DeviceUnavailableError, match="fp32 only"):
+        run_pack(pack(target=f"{DEVICE}:ort-int8-t1"), output, name=DEVICE)
+
+    assert entries(output) == []
+
+
 def test_results_of_another_pack_are_left_alone(pack: Pack, tmp_path: Path) -> None:
     output = tmp_path / "results.jsonl"
     run_pack(failing(pack, 2), output, name=DEVICE)
