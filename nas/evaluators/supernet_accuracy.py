@@ -138,6 +138,7 @@ class SupernetAccuracy:
             genes,
             np.array([estimate.value for _, estimate in pairs]),
             np.array([estimate.std for _, estimate in pairs]),
+            np.array([int(estimate.facts.get("images", 0)) for _, estimate in pairs]),
         )
         return replace(self, surrogate=surrogate)
 
@@ -279,4 +280,4 @@ def read_evaluations(file: Path, space: SearchSpace) -> Surrogate:
         msg = f"{file} is damaged: {error}; delete it or make it again"
         raise CheckpointError(msg) from error
     std = np.array([binomial_sd_percent(right, images) for right in share * images])
-    return empty.told(space.canonical(genes), 100.0 * share, std)
+    return empty.told(space.canonical(genes), 100.0 * share, std, np.full(len(genes), images))

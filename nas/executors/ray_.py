@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +59,8 @@ class RayExecutor:
         # Someone else's connection, such as a notebook's, is used and left as it is.
         self._ours = not self._ray.is_initialized()
         if self._ours:
-            _join(self._ray, workers, address)
+            with _own_signals():
+                _join(self._ray, workers, address)
 
     def run(
         self, evaluator: SlotEvaluator, subjects: Sequence[str], slots: Sequence[int]
@@ -139,6 +142,20 @@ def _join(ray: Any, workers: int, address: str | None) -> None:
         ray.shutdown()
         msg = f"the Ray cluster at {address!r} has no core for tasks; add a machine to it"
         raise NasError(msg)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself; whoever handled it before, to end a run in order, goes on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGTERM, before)
 
 
 def _refuse_unreachable(address: str) -> None:

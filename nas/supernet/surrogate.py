@@ -3,6 +3,9 @@
 Accuracy is a line over the logarithm of MACs plus a smooth function of the genes: networks that
 differ in few genes differ little. Source: Rasmussen and Williams, "Gaussian Processes for Machine
 Learning", 2006, chapters 2 and 5; the kernel over genes is the exponential of the Hamming distance.
+
+Networks evaluated on the same images share most of the error that the choice of images makes, so
+that a thousand images which happen to be easy do not make those networks look better than others.
 """
 
 from __future__ import annotations
@@ -15,7 +18,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.architecture import BoolArray, FloatArray, GeneArray, Population
+from search_spaces.architecture import (
+    BoolArray,
+    FloatArray,
+    GeneArray,
+    IntArray,
+    Population,
+)
 from search_spaces.costs import costs
 from search_spaces.moves import sample
 from search_spaces.space import SearchSpace
@@ -31,6 +40,8 @@ _LENGTHS = (2.0, 4.0, 8.0, 16.0, 32.0)
 _CHUNK = 8192
 _TYPICAL = 256
 _JITTER = 1e-4
+# Part of a look's variance that all looks at the same images have in common.
+_SHARED = 0.7
 
 
 @dataclass(frozen=True)
@@ -42,37 +53,42 @@ class Surrogate:
         genes: (m, genes) evaluated networks, canonical.
         accuracy: (m,) their top-1 [%].
         std: (m,) standard deviation of each from the finite number of images [points].
+        images: (m,) number of images; equal numbers mean the same images.
     """
 
     space: SearchSpace
     genes: GeneArray
     accuracy: FloatArray
     std: FloatArray
+    images: IntArray
 
     @classmethod
     def empty(cls, space: SearchSpace) -> Surrogate:
         """One that knows nothing but the prior."""
         genes = np.zeros((0, len(space.choices)), dtype=np.int8)
-        return cls(space, genes, np.zeros(0), np.zeros(0))
+        return cls(space, genes, np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         """Number of evaluated networks."""
         return len(self.genes)
 
-    def told(self, genes: GeneArray, accuracy: FloatArray, std: FloatArray) -> Surrogate:
+    def told(
+        self, genes: GeneArray, accuracy: FloatArray, std: FloatArray, images: IntArray
+    ) -> Surrogate:
         """With more networks; one that is known already keeps its first value.
 
         Args:
             genes: (k, genes), canonical.
             accuracy: (k,) [%].
             std: (k,) [points].
+            images: (k,) number of images.
         """
         merged = np.concatenate([self.genes, genes])
         _, first = np.unique(merged, axis=0, return_index=True)
         rows = np.sort(first)
         return Surrogate(
             self.space, merged[rows], np.concatenate([self.accuracy, accuracy])[rows],
-            np.concatenate([self.std, std])[rows],
+            np.concatenate([self.std, std])[rows], np.concatenate([self.images, images])[rows],
         )  # fmt: skip
 
     def mean(self, population: Population) -> FloatArray:
@@ -114,7 +130,9 @@ class Surrogate:
 
     def _solved(self, amplitude: float, length: float) -> tuple[float, FloatArray, FloatArray]:
         """Log evidence but for a constant, (m, m) Cholesky factor, (m,) weights."""
-        noise = np.diag(self.std**2 + _JITTER)
+        same = self.images[:, None] == self.images
+        noise = _SHARED * same * np.outer(self.std, self.std)
+        noise += np.diag((1.0 - _SHARED) * self.std**2 + _JITTER)
         matrix = self._kernel(self._known_x, self._codes, amplitude, length) + noise
         factor: FloatArray = np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
         half = np.linalg.solve(factor, self.accuracy - _LEVEL - _SLOPE * self._known_x)

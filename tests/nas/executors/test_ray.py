@@ -11,6 +11,17 @@ from nas.evaluator import EXECUTORS
 from nas.trial import Estimate
 from tests.nas.executors.looks import Surroundings
 
+HANDLED = """
+import signal, sys
+from nas.evaluator import EXECUTORS
+def stop(number, frame):
+    sys.exit("stopped in order")
+signal.signal(signal.SIGTERM, stop)
+executor = EXECUTORS.get("ray")(workers=1, address={!r})
+print(signal.getsignal(signal.SIGTERM) is stop)
+executor.close()
+"""
+
 WITHOUT_RAY = """
 import sys
 sys.modules["ray"] = None
@@ -72,6 +83,24 @@ def test_somebody_elses_connection_is_left_open(ray_session: None) -> None:
     EXECUTORS.get("ray")().close()
 
     assert ray.is_initialized()
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_joining_is_quiet_and_leaves_our_signals_alone(
+    address: str | None, ray_session: None
+) -> None:
+    """A Ray of its own, and the one that runs already."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLED.format(address)],
+        capture_output=True, text=True, check=True, timeout=100, env=environment,
+    )  # fmt: skip
+
+    assert done.stdout.strip() == "True"
+    assert done.stderr == ""
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")

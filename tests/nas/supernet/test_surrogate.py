@@ -27,7 +27,7 @@ def fitted(count: int, noise: float = 0.3) -> Surrogate:
     known = networks(count, 1)
     error = np.random.default_rng(9).standard_normal(count)
     return Surrogate.empty(SPACE).told(
-        known.genes, truth(known) + noise * error, np.full(count, noise)
+        known.genes, truth(known) + noise * error, np.full(count, noise), np.arange(count)
     )
 
 
@@ -64,7 +64,7 @@ def test_more_evaluations_make_smaller_errors() -> None:
 
 def test_exact_evaluations_are_given_back() -> None:
     known = networks(30, 1)
-    surrogate = Surrogate.empty(SPACE).told(known.genes, truth(known), np.zeros(30))
+    surrogate = Surrogate.empty(SPACE).told(known.genes, truth(known), np.zeros(30), np.arange(30))
 
     assert surrogate.mean(known) == pytest.approx(truth(known), abs=0.05)
 
@@ -74,16 +74,27 @@ def test_a_look_that_was_lucky_is_not_taken_at_its_word() -> None:
     lucky = networks(1, 7)
     expected = base.mean(lucky)[0]
 
-    told = base.told(lucky.genes, np.array([expected + 5.0]), np.array([1.5]))
+    told = base.told(lucky.genes, np.array([expected + 5.0]), np.array([1.5]), np.array([1000]))
 
     assert expected < told.mean(lucky)[0] < expected + 3.0
 
 
+def test_easy_images_do_not_make_the_networks_judged_by_them_better() -> None:
+    base, judged, others = fitted(100), networks(20, 7), networks(50, 8)
+    spread = np.full(20, 1.0)
+
+    told = base.told(judged.genes, truth(judged) + 2.0, spread, np.full(20, 1000))
+
+    assert np.abs(told.mean(judged) - truth(judged)).mean() < 0.8
+    assert np.abs(told.mean(others) - base.mean(others)).max() < 0.8
+
+
 def test_a_network_told_twice_counts_once() -> None:
     known = networks(20, 1)
-    once = Surrogate.empty(SPACE).told(known.genes, truth(known), np.ones(20))
+    columns = known.genes, truth(known), np.ones(20), np.arange(20)
+    once = Surrogate.empty(SPACE).told(*columns)
 
-    twice = once.told(known.genes, truth(known), np.ones(20))
+    twice = once.told(*columns)
 
     assert len(twice) == len(once) == 20
     assert (twice.mean(networks(5, 2)) == once.mean(networks(5, 2))).all()
@@ -93,7 +104,9 @@ def test_networks_beyond_the_evaluated_sizes_are_marked() -> None:
     population = networks(100, 0)
     macs = costs(population, ("macs",))["macs"]
     middle = population.genes[np.argsort(macs)[30:70]]
-    surrogate = Surrogate.empty(SPACE).told(middle, np.linspace(70, 80, 40), np.ones(40))
+    surrogate = Surrogate.empty(SPACE).told(
+        middle, np.linspace(70, 80, 40), np.ones(40), np.arange(40)
+    )
 
     _, _, extrapolated = surrogate.predict(population)
 
