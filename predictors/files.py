@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ _HEADER = "header_json"
 # What NumPy, zip, zlib and JSON raise for bytes that are not what they should be.
 _DAMAGED = (
     ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, RuntimeError,
-    zipfile.BadZipFile, zlib.error,
+    SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 

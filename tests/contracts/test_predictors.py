@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +15,17 @@ import numpy as np
 import pytest
 
 from predictors.errors import InvalidPredictorFileError
+from predictors.models.analytic import Analytic
 from predictors.models.block_lut import BlockLut
-from predictors.predictor import LatencyPredictor
+from predictors.models.few_shot import FewShot
+from predictors.predictor import LatencyPredictor, LatencyTable
+from search_spaces import SPACES
 from search_spaces.architecture import Architecture, Choice, IntArray, Population
+from search_spaces.costs import gather_sum
 from search_spaces.errors import UsageError
 from search_spaces.graph import OpGraph
-from search_spaces.space import SearchSpace
+from search_spaces.moves import sample
+from search_spaces.space import ChainSpace, SearchSpace
 
 if TYPE_CHECKING:
     from tests.conftest import World
@@ -36,15 +42,45 @@ class Case:
     """One model under contract.
 
     Attributes:
-        build: A predictor of the made-up device that knows no whole network yet.
+        build: A predictor of the made-up device that knows at most three of its networks.
         loads: Reads a file back.
+        worst_error: Largest relative error allowed after twenty networks without noise.
     """
 
     build: Callable[[World], LatencyPredictor]
     loads: Callable[[bytes], LatencyPredictor]
+    worst_error: float
 
 
-MODELS = {"block-lut": Case(lambda world: world.predictor(), BlockLut.loads)}
+@lru_cache
+def few_shot() -> FewShot:
+    """A prior of four made-up devices that weigh compute and traffic in different ways."""
+    space = SPACES.get("mobilenetv3")
+    assert isinstance(space, ChainSpace)
+    networks = sample(space, 150, np.random.default_rng(7))
+    cost = space.cost_table
+    tables = []
+    for number, power in enumerate((0.6, 0.8, 1.0, 1.2)):
+        blocks = (cost.macs / 1e6) ** power + (2 + number) * cost.activation_bytes / 1e6 + 0.05
+        latency_ms = gather_sum(blocks, space.block_ids(networks.genes))
+        none = np.zeros(len(networks))
+        tables.append(
+            LatencyTable(space.name, networks.genes, f"s{number}", latency_ms, none, "imported")
+        )
+    return FewShot.fit(space, tables)
+
+
+MODELS = {
+    "analytic": Case(
+        lambda world: Analytic.of(world.space, world.target, {"memory_bandwidth_gb_s": 10.0}),
+        Analytic.loads, 0.15,
+    ),
+    "block-lut": Case(lambda world: world.predictor(), BlockLut.loads, 0.01),
+    "few-shot": Case(
+        lambda world: few_shot().on(world.target).adapt(world.table(world.networks(3, seed=9))),
+        FewShot.loads, 0.15,
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -102,7 +138,7 @@ def test_without_noise_a_few_networks_recover_the_device(case: Case, world: Worl
 
     found = case.build(world).adapt(world.table(world.networks(20))).predict(networks)
 
-    assert found.median_ms == pytest.approx(world.latency_ms(networks), rel=0.01)
+    assert found.median_ms == pytest.approx(world.latency_ms(networks), rel=case.worst_error)
 
 
 def test_adapting_changes_nothing_in_the_predictor_itself(case: Case, world: World) -> None:
@@ -124,7 +160,7 @@ def test_predictions_do_not_depend_on_their_neighbours(
         adapted.predict(networks.space.population([arch])) for arch in networks.architectures()
     ]
 
-    assert together == pytest.approx([one.median_ms[0] for one in alone], rel=1e-12)
+    assert together == pytest.approx([one.median_ms[0] for one in alone], rel=1e-9)
 
 
 def test_no_networks_have_an_empty_prediction(adapted: LatencyPredictor, world: World) -> None:

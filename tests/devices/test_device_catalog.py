@@ -6,6 +6,7 @@ import pytest
 
 from devices.catalog import DEVICES, FACTS, DeviceCatalog
 from devices.errors import InvalidDeviceFileError
+from devices.runtime import RUNTIMES
 from search_spaces.errors import UnknownNameError
 
 GOOD = """
@@ -43,7 +44,7 @@ def test_every_file_is_valid_has_figures_and_says_where_they_are_from(name: str)
     assert device.name == name
     assert device.facts["sources"]
     assert device.facts["memory_bandwidth_gb_s"] > 0
-    assert device.facts["default_runtime"] in {"ort", "cuda-graph"}
+    assert device.facts["default_runtime"] in RUNTIMES.names()
     assert len(set(device.facts) & set(FACTS)) >= 4
 
 
