@@ -99,3 +99,24 @@ def test_images_of_another_size_are_refused_with_both_shapes(
 
     with pytest.raises(UsageError, match=r"\(n, 3, 32, 32\).*\(4, 3, 16, 16\)"):
         count_correct(graph, folded, np.zeros((4, 3, 16, 16), np.float32), np.zeros(4, np.int64))
+
+
+@pytest.mark.slow
+def test_torch_normalising_by_the_batch_gives_the_same_answers() -> None:
+    """An independent implementation, on a real network of the CIFAR space."""
+    torch = pytest.importorskip("torch", reason="pip install 'hardware-aware-nas[train]'")
+    from search_spaces import SPACES
+    from search_spaces.moves import sample
+    from search_spaces.torch_build import forward
+
+    space = SPACES.get("mobilenetv3-cifar")
+    graph = space.graph(sample(space, 1, np.random.default_rng(5))[0])
+    shared = random_tensors(space)
+    images = np.random.default_rng(3).standard_normal((32, 3, 32, 32)).astype(np.float32)
+
+    folded = recalibrated(graph, shared, images)
+
+    tensors = {name: torch.from_numpy(value) for name, value in shared.items()}
+    expected = forward(graph, tensors, torch.from_numpy(images), statistics="batch").numpy()
+    found = scores(build_onnx(graph, folded, batch=len(images)), images)
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
