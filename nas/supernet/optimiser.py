@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from search_spaces.graph import OpGraph
 from search_spaces.tensors import TensorSlot, graph_slots
+from search_spaces.torch_build import from_arrays, to_arrays
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,27 @@ class Layout:
             view.copy_(tensors[name])
         return flat
 
+    def arrays(self, prefix: str, flat: Tensor) -> dict[str, NDArray[np.float32]]:
+        """The tensors of a vector as arrays named `<prefix>/<name>`."""
+        views = to_arrays(self.views(flat))
+        return {f"{prefix}/{name}": array for name, array in views.items()}
+
+    def read(
+        self, prefix: str, arrays: Mapping[str, NDArray[np.float32]], device: torch.device
+    ) -> Tensor:
+        """The vector whose tensors `arrays` wrote.
+
+        Raises:
+            KeyError: If a tensor is missing.
+            ValueError: If one has another shape.
+        """
+        found = {name: arrays[f"{prefix}/{name}"] for name in self.shapes}
+        for name, shape in self.shapes.items():
+            if found[name].shape != shape:
+                msg = f"{name!r} has shape {found[name].shape}, not {shape}"
+                raise ValueError(msg)
+        return self.flatten(from_arrays(found), device)
+
 
 def leaves(
     graph: OpGraph, values: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
@@ -110,3 +134,27 @@ def sgd_step(
     gradients[:decayed].add_(values[:decayed], alpha=weight_decay)
     velocity.mul_(momentum).add_(gradients)
     values.add_(gradients.add_(velocity, alpha=momentum), alpha=-rate)
+
+
+@torch.no_grad()
+def adam_step(
+    values: Tensor, gradient: Tensor, moments: Tensor, *,
+    count: int, rate: float, weight_decay: float,
+) -> None:  # fmt: skip
+    """Adam as torch.optim.Adam does it, in place, with betas 0.9 and 0.999.
+
+    Args:
+        values: What is trained.
+        gradient: As large.
+        moments: (2, ...) moving means of the gradient and of its square.
+        count: Number of this step, from 1.
+        rate: Learning rate.
+        weight_decay: Times the value, added to the gradient.
+
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
+    """
+    gradient = gradient + weight_decay * values
+    moments[0].lerp_(gradient, 0.1)
+    moments[1].lerp_(gradient.square(), 0.001)
+    mean, square = moments[0] / (1.0 - 0.9**count), moments[1] / (1.0 - 0.999**count)
+    values.sub_(rate * mean / (square.sqrt() + 1e-8))

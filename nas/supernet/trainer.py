@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.errors import UsageError
 from search_spaces.space import SearchSpace
 from search_spaces.tensors import shared_slots
-from search_spaces.torch_build import from_arrays, head_name, init_slots, to_arrays
+from search_spaces.torch_build import head_name, init_slots
 
 logger = logging.getLogger(__name__)
 
@@ -237,8 +236,7 @@ class Trainer:
         """Write the state."""
         arrays: dict[str, NDArray[np.float32]] = {}
         for name, flat in self._vectors().items():
-            views = to_arrays(self._layout.views(flat))
-            arrays |= {f"{name}/{key}": array for key, array in views.items()}
+            arrays |= self._layout.arrays(name, flat)
         about = {
             "kind": _KIND, "space": self.space.name, "recipe": self.recipe.as_json(),
             "images": len(self.data.train), "step": self.step, "seconds": self._spent_s,
@@ -265,7 +263,7 @@ class Trainer:
                 raise CheckpointError(msg)
         try:
             for name, flat in self._vectors().items():
-                flat.copy_(self._flat(name, arrays))
+                flat.copy_(self._layout.read(name, arrays, self.device))
             self.step = int(about["step"])
             self._spent_s = float(about["seconds"])
             self._sandwich.losses.copy_(torch.tensor(about["losses"]))
@@ -273,14 +271,6 @@ class Trainer:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             msg = f"{file} does not fit {self.space.name}: {error}; train from the beginning"
             raise CheckpointError(msg) from error
-
-    def _flat(self, name: str, arrays: Mapping[str, Any]) -> Tensor:
-        tensors = from_arrays({key: arrays[f"{name}/{key}"] for key in self._layout.shapes})
-        for key, shape in self._layout.shapes.items():
-            if tensors[key].shape != shape:
-                msg = f"{key!r} has shape {tuple(tensors[key].shape)}, not {shape}"
-                raise ValueError(msg)
-        return self._layout.flatten(tensors, self.device)
 
     def _vectors(self) -> dict[str, Tensor]:
         found = {"values": self._values, "velocity": self._velocity}
