@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, or_, select, update
 
 from devices.device import Target
 from devices.measurement import Measurement
@@ -103,11 +103,15 @@ class SqlJobs(Part):
             raise _unknown_job(job_id)
         return found[0]
 
-    def jobs(self, device: str | None = None, now: str | None = None) -> list[Job]:
-        """The jobs of a device, or all, in the order they were added."""
-        of_device = [] if device is None else [schema.jobs.c.device == device]
+    def jobs(
+        self, device: str | None = None, now: str | None = None, owner: str | None = None
+    ) -> list[Job]:
+        """The jobs of a device or owner, or all, in the order they were added."""
+        columns = schema.jobs.c
+        wanted = {"device": device, "owner": owner}
+        conditions = [columns[name] == value for name, value in wanted.items() if value is not None]
         with self._database.read() as connection:
-            return _load(connection, now, *of_device)
+            return _load(connection, now, *conditions)
 
     def job_item(self, job_id: int, position: int) -> tuple[str, JobItem]:
         """Target and item of that position."""
@@ -143,7 +147,7 @@ class SqlJobs(Part):
                     jobs.c.device == device,
                     jobs.c.cancelled.is_(False),
                     or_(jobs.c.lease_expires_at.is_(None), jobs.c.lease_expires_at <= now),
-                    exists().where(items.c.job_id == jobs.c.id, _OPEN),
+                    jobs.c.id.in_(select(items.c.job_id).where(_OPEN)),
                 )
                 .order_by(jobs.c.id)
                 .limit(1)

@@ -238,8 +238,13 @@ class Store(Protocol):
             UnknownNameError: If there is none.
         """
 
-    def jobs(self, device: str | None = None, now: str | None = None) -> list[Job]:
-        """All jobs, or those of a device, in the order they were added; `now` as for `job`."""
+    def jobs(
+        self, device: str | None = None, now: str | None = None, owner: str | None = None
+    ) -> list[Job]:
+        """All jobs, or those of a device or owner, in the order they were added.
+
+        `now` is as for `job`.
+        """
 
     def job_item(self, job_id: int, position: int) -> tuple[str, JobItem]:
         """Key of the target of a job, and its item of that position.

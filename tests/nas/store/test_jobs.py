@@ -112,6 +112,8 @@ def test_the_oldest_job_of_the_device_is_claimed_first(store: SqlStore) -> None:
     assert leases[0]
     assert (leases[0].expires_at, leases[0].job.state) == (at(60), "leased")
     assert [job.id for job in store.jobs("pi")] == [first, second]
+    assert [job.id for job in store.jobs("pi", owner="run 1")] == [first, second]
+    assert store.jobs(owner="run 2") == []
     assert len(store.jobs()) == 3
 
 
@@ -275,6 +277,25 @@ def test_the_number_of_queries_does_not_grow_with_jobs(store: SqlStore) -> None:
 
     assert [job.state for job in jobs] == ["done"] * 3
     assert sum(statement.startswith("SELECT") for statement in statements) == 3
+
+
+def test_a_claim_does_not_look_at_everything_ever_measured(store: SqlStore) -> None:
+    plans: list[str] = []
+
+    def spy(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT jobs.id"):
+            raw = connection.connection.cursor()
+            steps = raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(str(step[-1]) for step in steps)
+
+    event.listen(Engine, "before_cursor_execute", spy)
+    try:
+        claim(store)
+    finally:
+        event.remove(Engine, "before_cursor_execute", spy)
+
+    assert any("USING INDEX ix_job_items_measurement_id" in step for step in plans)
+    assert not any(step.startswith("SCAN") for step in plans)
 
 
 def test_measurements_are_added_once_however_often_they_come(store: SqlStore) -> None:

@@ -112,3 +112,4 @@ def upgrade() -> None:
             "measurement_id IS NULL OR failure IS NULL", name=op.f("ck_job_items_one_outcome")
         ),
     )
+    op.create_index("ix_job_items_measurement_id", "job_items", ["measurement_id"])
