@@ -32,9 +32,9 @@ _COMPARED, _COMPARED_MODELS = 64, 8
 # Level at which intervals are fitted, and how many residuals of an ordinary device count beside
 # those of this one.
 _LEVEL, _PSEUDO_RESIDUALS = 0.9, 10
-# Variance is this much larger, over the number of samples: with three of them even the weights of
-# the models are guesses. Set on devices of families that the sources do not hold.
-_FEW = 3.0
+# Variance is larger by this, over the squared number of samples: with three of them even the
+# weights of the models are guesses. Set on devices of families that the sources do not hold.
+_FEW = 30.0
 _DOF = 8.0
 _FACTORS = (0.6, 4.0)
 _LEAST_SD, _LEAST_Z = 0.005, 0.05
@@ -207,7 +207,7 @@ class Posterior:
         together = np.concatenate([residuals, self.prior.width * np.array(ordinary)])
         rank = min(_LEVEL * (1.0 + 1.0 / len(together)), 1.0)
         wanted = float(np.quantile(together, rank))
-        few = np.sqrt(1.0 + _FEW / len(self.rows))
+        few = np.sqrt(1.0 + _FEW / len(self.rows) ** 2)
         return float(np.clip(few * wanted / student_t_quantile(0.95, self.dof), *_FACTORS))
 
     def _relative(self, z: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:

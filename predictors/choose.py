@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from predictors.models.analytic import Analytic
 from predictors.models.few_shot import FewShot
 from predictors.predictor import LatencyPredictor, LatencyTable
 from predictors.roofline import Machine
+from search_spaces import SPACES
 from search_spaces.errors import UsageError
 from search_spaces.space import SearchSpace
 
@@ -54,10 +57,31 @@ def device_predictor(
         if Machine.of(target_key, facts) is None:
             raise NotCalibratedError(_nothing_known(space.name, target_key))
         return Analytic.of(space, target_key, facts)
-    prior = _fitted(space, target_key, sources) or few_shot_pack(space.name)
+    prior = unadapted_predictor(space, target_key, sources)
     if prior is not None:
-        return prior.on(target_key).adapt(table)
+        return prior.adapt(table)
     return Analytic.of(space, target_key, facts).adapt(table)
+
+
+def unadapted_predictor(
+    space: SearchSpace, target_key: str, sources: Sequence[LatencyTable] = ()
+) -> FewShot | None:
+    """A few-shot predictor that saw no network of the target yet; it can `select` and `adapt`.
+
+    Its prior is fitted on `sources` if these suffice (once for the same tables; takes seconds),
+    else it is the pack of the space.
+
+    Args:
+        space: The space.
+        target_key: Key of the target.
+        sources: Networks measured on other devices; those of this target are left out.
+
+    Returns:
+        The predictor; None if there is neither enough to fit nor a pack.
+    """
+    usable = tuple(t for t in sources if t.space == space.name and t.target != target_key)
+    prior = (_fitted(_Sources(space.name, usable)) if usable else None) or few_shot_pack(space.name)
+    return None if prior is None else prior.on(target_key)
 
 
 def how_to_narrow(space: str, target_key: str, measured: int) -> str:
@@ -75,13 +99,34 @@ def how_to_narrow(space: str, target_key: str, measured: int) -> str:
     )
 
 
-def _fitted(space: SearchSpace, target_key: str, sources: Sequence[LatencyTable]) -> FewShot | None:
+@dataclass(frozen=True, eq=False)
+class _Sources:
+    """Tables of one space, equal if their contents are: what fitted priors are kept by."""
+
+    space: str
+    tables: tuple[LatencyTable, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        found = hashlib.sha256(self.space.encode())
+        for table in self.tables:
+            found.update(f"{table.target} {table.genes.shape} ".encode())
+            found.update(table.genes.tobytes())
+            found.update(table.latency_ms.tobytes())
+        return found.hexdigest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Sources) and other.digest == self.digest
+
+
+@lru_cache(maxsize=8)
+def _fitted(sources: _Sources) -> FewShot | None:
     """A prior of the given sources; None if they are too few or share too few networks."""
-    usable = [t for t in sources if t.space == space.name and t.target != target_key]
-    if not usable:
-        return None
     try:
-        return FewShot.fit(space, usable)
+        return FewShot.fit(SPACES.get(sources.space), sources.tables)
     except UsageError:
         return None
 

@@ -34,11 +34,13 @@ from search_spaces.space import SearchSpace
 _LEVEL, _LEVEL_SD = 75.0, 15.0
 _SLOPE, _SLOPE_SD = 3.0, 3.0
 # Standard deviation of the function of the genes [points], and the distance over which it forgets.
-_AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0)
-_LENGTHS = (2.0, 4.0, 8.0, 16.0, 32.0)
+_AMPLITUDES = (0.3, 1.0, 3.0)
+_LENGTHS = (3.0, 8.0, 20.0)
 # Rows predicted at a time, so that the kernel's rectangle stays in the cache's neighbourhood.
 _CHUNK = 8192
 _TYPICAL = 256
+# Networks by which amplitude and length are chosen: more would take seconds and tell little.
+_CHOOSE_BY = 200
 _JITTER = 1e-4
 # Part of a look's variance that all looks at the same images have in common.
 _SHARED = 0.7
@@ -125,7 +127,11 @@ class Surrogate:
     @cached_property
     def _fitted(self) -> tuple[float, float, FloatArray, FloatArray]:
         """Amplitude and length of greatest evidence, the Cholesky factor, and the weights."""
-        best = max(product(_AMPLITUDES, _LENGTHS), key=lambda pair: self._solved(*pair)[0])
+        rows = slice(_CHOOSE_BY)
+        part = Surrogate(
+            self.space, self.genes[rows], self.accuracy[rows], self.std[rows], self.images[rows]
+        )
+        best = max(product(_AMPLITUDES, _LENGTHS), key=lambda pair: part._solved(*pair)[0])
         return *best, *self._solved(*best)[1:]
 
     def _solved(self, amplitude: float, length: float) -> tuple[float, FloatArray, FloatArray]:

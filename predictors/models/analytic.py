@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class Analytic(LatencyPredictor):
         relative_se: (k,) standard errors of these over them.
         provenance: Where the numbers come from (JSON values).
     """
+
+    model: ClassVar[str] = MODEL
 
     space: str
     target: str

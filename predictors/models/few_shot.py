@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class FewShot(LatencyPredictor):
         relative_se: (k,) standard errors of these over them.
         provenance: Where all of this comes from (JSON values).
     """
+
+    model: ClassVar[str] = MODEL
 
     space: str
     target: str

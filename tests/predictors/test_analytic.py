@@ -94,7 +94,7 @@ def test_facts_that_say_nothing_of_speed_predict_nothing_until_there_are_samples
     assert adapted.median_ms == pytest.approx(world.latency_ms(networks), rel=0.15)
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3", "fbnet", "nasbench201", "vit"])
+@pytest.mark.parametrize("name", SPACES.names())
 def test_ten_samples_make_a_usable_predictor_in_any_space(name: str) -> None:
     """A device three times as slow as its data sheet says, its depthwise kernels slower still."""
     space = SPACES.get(name)

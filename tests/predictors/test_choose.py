@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from devices.catalog import DEVICES
-from predictors.choose import PACKS, device_predictor, few_shot_pack, how_to_narrow
+from predictors.choose import (
+    PACKS,
+    device_predictor,
+    few_shot_pack,
+    how_to_narrow,
+    unadapted_predictor,
+)
 from predictors.errors import NotCalibratedError
 from predictors.models.analytic import Analytic
 from predictors.models.few_shot import FewShot
@@ -95,6 +101,30 @@ def test_given_sources_are_learned_from_and_the_target_itself_is_none_of_them(
 
     assert isinstance(found, FewShot)
     assert sorted(found.provenance["sources"]) == ["s0", "s1", "s2"]
+
+
+def test_the_same_sources_are_fitted_once(world: World) -> None:
+    networks = world.networks(40, seed=3)
+    sources = [replace(world.table(networks), target=f"s{i}") for i in range(3)]
+
+    first, second = (unadapted_predictor(world.space, world.target, sources) for _ in range(2))
+
+    assert first is not None
+    assert second is not None
+    assert first.prior is second.prior
+    assert first.provenance["sources"] == ["s0", "s1", "s2"]
+
+
+def test_sources_that_do_not_suffice_leave_the_pack(world: World) -> None:
+    few = [replace(world.table(world.networks(40)), target=f"s{i}") for i in range(2)]
+    pack = few_shot_pack(world.space.name)
+
+    found = unadapted_predictor(world.space, world.target, few)
+
+    assert found is not None
+    assert pack is not None
+    assert found.prior is pack.prior
+    assert unadapted_predictor(SPACES.get("vit"), world.target) is None
 
 
 def test_a_space_without_pack_and_sources_gets_a_corrected_roofline() -> None:

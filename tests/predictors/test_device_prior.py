@@ -16,7 +16,7 @@ from search_spaces.errors import UsageError
 from search_spaces.moves import sample
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3", "fbnet", "nasbench201", "vit"])
+@pytest.mark.parametrize("name", SPACES.names())
 def test_the_weighted_covariance_is_the_sum_of_its_parts_and_a_covariance(name: str) -> None:
     space = SPACES.get(name)
     features = space_features(space, sample(space, 20, np.random.default_rng(0)).genes)

@@ -15,7 +15,7 @@ def rows(table: OpTable) -> FloatArray:
     return np.column_stack([table.launches, table.activations, table.weights, *kinds])
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3", "fbnet", "vit", "nasbench201"])
+@pytest.mark.parametrize("name", SPACES.names())
 def test_sums_by_table_are_those_of_each_layer_graph(name: str) -> None:
     space = SPACES.get(name)
     networks = sample(space, 25, np.random.default_rng(0))
@@ -32,7 +32,7 @@ def test_sums_by_table_are_those_of_each_layer_graph(name: str) -> None:
 
 
 def test_no_networks_have_no_sums() -> None:
-    for name in ("mobilenetv3", "nasbench201", "vit"):
+    for name in SPACES.names():
         space = SPACES.get(name)
         empty = np.empty((0, len(space.choices)), dtype=np.int8)
         assert network_sums(space, rows)(empty).shape == (0, 3 + len(CLASSES))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[3]
 Make = Callable[..., "Job"]
 
+CHILDREN = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+
 # A digest that no graph has: the item fails at once, without a process.
 WRONG = "0" * 64
 
@@ -152,6 +154,7 @@ def test_a_server_that_is_away_longer_than_the_lease_loses_nothing_and_nothing_i
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not CHILDREN.exists(), reason="needs /proc with children")
 def test_a_terminated_agent_ends_cleanly_and_takes_its_child_with_it(
     server: Server, make_job: Make, own_lock: Path, tmp_path: Path
 ) -> None:
