@@ -43,7 +43,7 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def browser_page(executable: str, timeout_s: float = 60.0) -> Iterator[Page]:
+def browser_page(executable: str, timeout_s: float = 120.0) -> Iterator[Page]:
     """A page in a headless browser of its own."""
     from playwright.sync_api import sync_playwright
 
@@ -88,7 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds")
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds")
     wanted = parser.parse_args()
     executable = chromium()
     if executable is None:

@@ -11,18 +11,16 @@ from dashboard.views import explore, hardware, runs
 def main() -> None:
     """Draw the page that the address names."""
     st.set_page_config(page_title="hardware-aware NAS", layout="wide")
-    explorer = st.Page(
-        explore.page, title="Explore", icon=":material/scatter_plot:", url_path="explore",
-        default=True,
-    )  # fmt: skip
+    # Without icons of their own: as the page's favicon they would be fetched from another server.
+    explorer = st.Page(explore.page, title="Explore", url_path="explore", default=True)
 
     def run_list() -> None:
         runs.page(explorer)
 
     pages = [
         explorer,
-        st.Page(run_list, title="Runs", icon=":material/list:", url_path="runs"),
-        st.Page(hardware.page, title="Devices", icon=":material/memory:", url_path="devices"),
+        st.Page(run_list, title="Runs", url_path="runs"),
+        st.Page(hardware.page, title="Devices", url_path="devices"),
     ]
     with memory.plainly():
         st.navigation(pages).run()

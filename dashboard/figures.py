@@ -80,10 +80,11 @@ def pareto(
     if budget_ms is not None:
         _add_budget(figure, budget_ms, points)
     figure.update_layout(
-        template="plotly_white", height=540, margin={"l": 60, "r": 20, "t": 60, "b": 55},
+        template="plotly_white", height=540, margin={"l": 60, "r": 45, "t": 60, "b": 55},
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.04, "x": 0},
-        hovermode="closest", dragmode="pan", clickmode="event+select", uirevision="kept",
-        font={"size": 13}, hoverlabel={"align": "left", "font": {"size": 12}},
+        modebar={"orientation": "v"}, hovermode="closest", dragmode="pan",
+        clickmode="event+select", uirevision="kept", font={"size": 13},
+        hoverlabel={"align": "left", "font": {"size": 12}},
     )  # fmt: skip
     figure.update_xaxes(
         title="unloaded latency [ms]", showline=True, linecolor=_GREY, ticks="outside"
@@ -158,7 +159,8 @@ def _add_points(
     kept = {"marker": {"opacity": 0.75}}
     figure.add_trace(
         (go.Scattergl if large else go.Scatter)(
-            name=name, mode="markers", x=points.latency_ms.tolist(), y=points.accuracy.tolist(),
+            name=name, legendrank=_rank(name), mode="markers",
+            x=points.latency_ms.tolist(), y=points.accuracy.tolist(),
             customdata=[[key] for key in points.key.tolist()], hovertext=_hover(points),
             hovertemplate="%{hovertext}<extra></extra>",
             marker={"symbol": mark.symbol, "size": mark.size, "color": mark.colour, "line": line},
@@ -166,6 +168,12 @@ def _add_points(
             selected={"marker": {"opacity": 1.0}}, unselected=kept,
         )
     )  # fmt: skip
+
+
+def _rank(name: str) -> int:
+    """Place in the legend: kinds by certainty, then rings; Plotly's default is 1000."""
+    order = [*MARKS, *_RINGS]
+    return 1001 + order.index(name) if name in order else 1000
 
 
 def _bars(points: Points, colour: str) -> dict[str, Any]:
@@ -199,7 +207,8 @@ def _add_ring(figure: go.Figure, name: str, latency_ms: float, accuracy: float) 
     size, width, colour = _RINGS[name]
     figure.add_trace(
         go.Scatter(
-            name=name, mode="markers", x=[latency_ms], y=[accuracy], hoverinfo="skip",
+            name=name, legendrank=_rank(name), mode="markers", x=[latency_ms], y=[accuracy],
+            hoverinfo="skip",
             marker={"symbol": "circle-open", "size": size, "color": colour,
                     "line": {"width": width, "color": colour}},
             unselected={"marker": {"opacity": 1.0}},

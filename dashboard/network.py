@@ -16,7 +16,7 @@ _CHOICE_COLUMNS = {
     "value": st.column_config.TextColumn("value", width="large"),
 }
 _BLOCK_COLUMNS = {
-    "block": st.column_config.TextColumn("block", pinned=True),
+    "block": st.column_config.TextColumn("block"),
     "group": st.column_config.TextColumn("group"),
     "macs_m": st.column_config.NumberColumn("MACs [M]", format="%.2f"),
     "parameters_k": st.column_config.NumberColumn("parameters [k]", format="%.1f"),

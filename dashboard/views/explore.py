@@ -45,11 +45,11 @@ def page() -> None:
         st.warning("No network passes the filters; widen them.")
         return
     box = f"network {view.run}"
-    keys = _listed(shown, view, box)
+    labels = _labels(shown, view, box)
     _picture(shown, view, box)
     key = st.selectbox(
-        "Selected network (click a point, or choose here)", keys, key=box,
-        format_func=lambda key: _label(shown, view, key),
+        "Selected network (click a point, or choose here)", list(labels), key=box,
+        format_func=lambda key: labels.get(key, key),
     )  # fmt: skip
     st.query_params["network"] = key
     network.show(store, view, key)
@@ -168,26 +168,21 @@ def _clicked(box: str) -> None:
         st.session_state[box] = key
 
 
-def _listed(shown: Points, view: RunView, box: str) -> list[str]:
-    """Keys to choose from, the most interesting first; the present choice is made one of them."""
+def _labels(shown: Points, view: RunView, box: str) -> dict[str, str]:
+    """What to choose from by key, the most interesting first; the present choice is among it."""
     keys = order_by_interest(shown, view.winner)
     wanted = st.session_state.get(box) or st.query_params.get("network")
     if shown.row(str(wanted)) is None:
         wanted = keys[0]
     st.session_state[box] = wanted
-    listed = keys[:_MOST_LISTED]
-    return listed if wanted in listed else [str(wanted), *listed]
+    listed = dict.fromkeys([*keys[:_MOST_LISTED], str(wanted)])
+    rows = {key: row for row, key in enumerate(shown.key.tolist()) if key in listed}
+    return {key: _label(shown, rows[key], won=key == view.winner) for key in listed}
 
 
-def _label(shown: Points, view: RunView, key: str) -> str:
-    row = shown.row(key)
-    if row is None:
-        return key
-    won = "winner · " if key == view.winner else ""
-    return (
-        f"{won}{shown.latency_ms[row]:.3f} ms · {shown.accuracy[row]:.2f} % · "
-        f"{shown.kind[row]} · {key}"
-    )
+def _label(shown: Points, row: int, *, won: bool) -> str:
+    about = f"{shown.latency_ms[row]:.3f} ms · {shown.accuracy[row]:.2f} % · {shown.kind[row]}"
+    return f"{'winner · ' if won else ''}{about} · {shown.key[row]}"
 
 
 def _progress(run: str) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import memory
 
 _COLUMNS = {
-    "device": st.column_config.TextColumn("device", pinned=True),
+    "device": st.column_config.TextColumn("device"),
     "reach": st.column_config.TextColumn("reach"),
     "networks": st.column_config.NumberColumn("networks measured"),
     "blocks": st.column_config.NumberColumn("blocks measured"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
 _COLUMNS = {
-    "run": st.column_config.TextColumn("run", pinned=True),
+    "run": st.column_config.TextColumn("run"),
     "state": st.column_config.TextColumn("state"),
     "space": st.column_config.TextColumn("space"),
     "device": st.column_config.TextColumn("device"),
