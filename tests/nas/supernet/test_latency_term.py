@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,10 @@ from nas.supernet.latency_term import (
     network_cost,
     table_shape,
 )
+from predictors.choose import device_predictor
 from predictors.models.block_lut import BlockLut
 from predictors.predictor import LatencyTable
+from predictors.scores import spearman
 from search_spaces import SPACES
 from search_spaces.architecture import Architecture
 from search_spaces.costs import costs
@@ -91,3 +95,22 @@ def test_the_expectation_is_the_mean_over_drawn_networks(fbnet: ChainSpace, lut:
 def test_choices_of_different_sizes_have_no_table() -> None:
     with pytest.raises(UsageError, match="3 to 7 options"):
         table_shape(SPACES.get("mobilenetv3"))
+
+
+def test_the_table_of_a_real_device_ranks_networks_as_they_were_measured(
+    fbnet: ChainSpace, nas_data: Path
+) -> None:
+    """A Raspberry Pi 4 that the packaged predictor learns from 50 of its own measurements."""
+    with np.load(nas_data / "latency_fbnet.npz") as archive:
+        column = list(archive["devices"]).index("raspi4")
+        latency_ms = archive["latency_ms"][:, column].astype(np.float64)
+        genes = fbnet.canonical(archive["arch"].astype(np.int8))
+    few = LatencyTable(
+        "fbnet", genes[:50], "imported:raspi4", latency_ms[:50], np.zeros(50), "imported"
+    )
+
+    table = block_latencies(fbnet, device_predictor(fbnet, "imported:raspi4", {}, few))
+
+    guess_ms = network_cost(table, genes[50:])
+    assert spearman(latency_ms[50:], guess_ms) > 0.98
+    assert np.median(np.abs(guess_ms / latency_ms[50:] - 1.0)) < 0.06
