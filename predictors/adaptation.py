@@ -22,11 +22,12 @@ _SPREADS = np.array([-1.2, -0.6, 0.0, 0.6, 1.2])
 _SPREAD_SD = 0.7
 _DEVIATIONS, _NOISES, _RESIDUALS = (0.4, 1.0, 2.5), (0.3, 1.0, 3.0, 10.0), (0.3, 1.0, 3.0)
 # Logarithm of the prior odds of a device that starts from nothing rather than the sources' mean,
-# and of one that starts from pseudo-devices.
-_FROM_NOTHING, _FROM_PSEUDO = -2.0, 0.7
+# and of one that starts from pseudo-devices. The latter matter at three samples only: with nearly
+# even odds for each pseudo-device, cards foretold from phones are ranked at 0.7 instead of 0.4.
+_FROM_NOTHING, _FROM_PSEUDO = -2.0, 2.0
 _CENTRE = 2.0  # z of the median network
 # Models kept: the most likely ones up to this share of probability, and at most so many.
-_SHARE, _MODELS = 0.995, 48
+_SHARE, _MODELS = 0.995, 96
 # Likelihoods of all choices are compared on so many samples; with more, one choice wins anyway.
 _COMPARED, _COMPARED_MODELS = 64, 8
 # Level at which intervals are fitted, and how many residuals of an ordinary device count beside

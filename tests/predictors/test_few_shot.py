@@ -90,7 +90,7 @@ def test_the_order_of_samples_does_not_matter(order: list[int]) -> None:
 
     expected = prior().adapt(table).predict(others)
     assert found.median_ms == pytest.approx(expected.median_ms, rel=1e-7)
-    assert found.relative_sd == pytest.approx(expected.relative_sd, rel=1e-5)
+    assert found.relative_sd == pytest.approx(expected.relative_sd, rel=1e-4)
 
 
 @settings(max_examples=20)
