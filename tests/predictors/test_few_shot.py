@@ -203,9 +203,11 @@ def test_held_out_devices_are_ranked_as_well_as_the_study_promises(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", sorted(STUDY))
-def test_intervals_cover_held_out_devices(nas_data: Path, task: str) -> None:
-    assert 0.8 <= mean(scores(nas_data, task), "coverage_90", 10) <= 0.99
+def test_intervals_cover_held_out_devices_and_are_not_needlessly_wide(nas_data: Path) -> None:
+    covered = [mean(scores(nas_data, task), "coverage_90", 10) for task in sorted(STUDY)]
+
+    assert min(covered) >= 0.8
+    assert 0.85 <= np.mean(covered) <= 0.98
 
 
 @pytest.mark.slow
