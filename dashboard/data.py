@@ -255,7 +255,7 @@ def device_rows(service: Service) -> list[dict[str, Any]]:
     rows = []
     fleet = Fleet(service.store)
     for number, device in enumerate(service.devices()):
-        measured = service.measured_on(device.name)
+        measured, facts = service.measured_on(device.name), device.facts
         away = "agent" if fleet.alive(device.name) else "none"
         rows.append(
             {
@@ -263,7 +263,9 @@ def device_rows(service: Service) -> list[dict[str, Any]]:
                 "reach": away if number else "local",
                 "networks": measured.get("networks", 0),
                 "blocks": measured.get("blocks", 0),
-                "processor": str(device.facts.get("cpu_model", "")),
+                "processor": str(
+                    facts.get("cpu_model") or facts.get("gpu") or facts.get("cpu") or ""
+                ),
             }
         )
     return rows
