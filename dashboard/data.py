@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dashboard.points import Points
+from devices.quiet import quiet_time
+from devices.reference import reference_graph
 from nas.errors import StoreError
 from nas.export.files import export_onnx
 from nas.fleet import Fleet
@@ -179,7 +181,7 @@ def gene_rows(key: str) -> list[dict[str, str]]:
 
 
 def block_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of `Service.block_rows` in readable units; times only if there are any."""
+    """Blocks in readable units; times only if there are any."""
     timed = any(row.get("latency_ms") is not None for row in rows)
     table = []
     for row in rows:
@@ -234,18 +236,31 @@ def pareto_csv(view: RunView) -> str:
 
 
 def block_rows(service: Service, key: str, target: str) -> list[dict[str, Any]]:
-    """Blocks of a network in readable units; none if its space is no chain of blocks."""
+    """Blocks of a network in readable units; none if its space is no chain of blocks.
+
+    Times are those of blocks measured alone on the target, where they were.
+    """
     arch = Architecture.parse(key)
     space = SPACES.get(arch.space)
     if not isinstance(space, ChainSpace):
         return []
+    stored = service.store.measurements(
+        target, kind="block", reference=reference_graph().digest
+    )  # fmt: skip
+    measured = [row.measurement for row in stored]
+    quiet_ms = quiet_time(measured).time_ms if measured else 0.0
+    times: dict[str, float] = {}
+    for measurement in measured:
+        times.setdefault(measurement.digest, measurement.latency_ms(quiet_ms))
+    graphs = [(block, block.graph()) for block in space.blocks_of(arch)]
     return block_table(
         [
             {
                 "block": block.label, "group": block.group, "macs": graph.macs,
                 "parameters": graph.parameters, "activation_bytes": graph.activation_bytes,
+                "latency_ms": times.get(graph.digest),
             }
-            for block in space.blocks_of(arch) for graph in [block.graph()]
+            for block, graph in graphs
         ]
     )  # fmt: skip
 

@@ -20,6 +20,9 @@ from dashboard.points import Points
 MOST_SVG = 2000
 """With more networks than this they are drawn by WebGL, which is fast and less crisp."""
 
+ROW_PX = 35
+"""Height of a row of Streamlit's tables, to draw bars beside them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -100,7 +103,7 @@ def blocks(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
         rows: From `dashboard.data.block_table`, in the order of execution.
     """
     column, unit = (
-        ("latency_ms", "predicted time [ms]")
+        ("latency_ms", "time alone [ms]")
         if any("latency_ms" in row for row in rows)
         else ("macs_m", "multiply-accumulates [M]")
     )
@@ -112,8 +115,8 @@ def blocks(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
         )
     )  # fmt: skip
     figure.update_layout(
-        template="plotly_white", height=max(220, 19 * len(rows) + 70),
-        margin={"l": 70, "r": 10, "t": 10, "b": 45}, font={"size": 12}, bargap=0.25,
+        template="plotly_white", height=ROW_PX * (len(rows) + 1) + 48,
+        margin={"l": 70, "r": 10, "t": ROW_PX, "b": 48}, font={"size": 12}, bargap=0.4,
     )  # fmt: skip
     figure.update_xaxes(title=unit)
     figure.update_yaxes(autorange="reversed", type="category")

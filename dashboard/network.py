@@ -24,7 +24,7 @@ _BLOCK_COLUMNS = {
         "activations [kB]", format="%.0f", help="Bytes that its operators read and write."
     ),
     "latency_ms": st.column_config.NumberColumn(
-        "predicted [ms]", format="%.3f", help="The block alone, from this device's block table."
+        "alone [ms]", format="%.3f", help="The block measured alone on this device."
     ),
 }
 
@@ -100,13 +100,15 @@ def _blocks(store: Opened, view: RunView, key: str) -> None:
     st.markdown("**Blocks** in the order of execution")
     if "latency_ms" not in rows[0]:
         device = view.target.split(":")[0]
+        how = f"; measure them with `nas device calibrate {device} --space {view.space}`"
+        # Nobody can measure on what is only a table.
         st.caption(
-            "No block was measured on this device, so that there are no times here; measure them "
-            f"with `nas device calibrate {device} --space {view.space}`"
+            "No block was measured alone on this target, so that there are no times here"
+            + ("." if device == "imported" else how)
         )
     table, picture = st.columns([3, 2])
     table.dataframe(
-        rows, hide_index=True, height=36 * len(rows) + 40,
+        rows, hide_index=True, height=figures.ROW_PX * (len(rows) + 1) + 3,
         column_config={name: _BLOCK_COLUMNS[name] for name in rows[0]},
     )  # fmt: skip
     picture.plotly_chart(figures.blocks(rows), key="blocks", theme=None)

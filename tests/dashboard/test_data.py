@@ -4,13 +4,14 @@ import csv
 import json
 import sqlite3
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import onnxruntime
 import pytest
 
 from dashboard import data
+from devices.reference import reference_graph
 from nas.errors import StoreError
 from nas.result import Candidate, SearchResult
 from nas.service import Service
@@ -18,6 +19,7 @@ from nas.settings import Settings
 from search_spaces import SPACES
 from search_spaces.architecture import Architecture
 from search_spaces.errors import UnknownNameError, UsageError
+from search_spaces.space import ChainSpace
 from tests.dashboard import stored
 from tests.dashboard.stored import Made
 
@@ -111,6 +113,22 @@ def test_blocks_add_up_to_the_network(made: Made) -> None:
 
     assert sum(row["macs_m"] for row in rows) * 1e6 == pytest.approx(made.result["winner"]["macs"])
     assert [row["block"] for row in (rows[0], rows[-1])] == ["stem", "head"]
+
+
+def test_blocks_that_were_measured_alone_have_their_time(made: Made) -> None:
+    space = SPACES.get("mobilenetv3")
+    assert isinstance(space, ChainSpace)
+    stem = space.blocks_of(Architecture.parse(made.winner))[0]
+    measured = replace(
+        stored.measurement("block:stem"), kind="block", digest=stem.graph().digest,
+        reference=reference_graph().digest,
+    )  # fmt: skip
+    service(made).store.add_measurements([measured])
+    rows = data.block_rows(service(made), made.winner, stored.TARGET)
+
+    # About half of the reference network, which takes 8 ms.
+    assert rows[0]["latency_ms"] == pytest.approx(4.0, abs=0.1)
+    assert {row["latency_ms"] for row in rows[1:]} == {None}
 
 
 def test_times_of_blocks_are_shown_if_there_are_any() -> None:
