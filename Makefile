@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
+TOUR_ARGS ?=
 # Latency tables and accuracies of others; what needs them skips where the folder is absent.
 NAS_DATA ?= ../shared/data
 export NAS_DATA
@@ -15,7 +16,7 @@ BASE := $(VENV)/.installed-base
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types fix bench fit-accuracy clean
+.PHONY: help demo test check lint types fix bench tour fit-accuracy fit-few-shot browser clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,7 +25,7 @@ demo: $(BASE) ## search for a network that takes 5 ms on this machine
 	$(BIN)/nas search --device local --space mobilenetv3 --budget 5ms --output demo-run
 	@echo "Results: $(CURDIR)/demo-run"
 
-test: lint types ## what CI runs: lint, types, every test that needs no accelerator
+test: lint types browser ## what CI runs: lint, types, every test that needs no accelerator
 	$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)
 
 check: lint types ## lint, types and the fast tests
@@ -48,8 +49,20 @@ fix: $(DEV) ## mend what ruff can mend
 bench: $(DEV) ## the main job from end to end, timed
 	$(BIN)/python benchmarks/main_job.py
 
+tour: $(DEV) browser ## every room once, on real input; needs NAS_DATA
+	$(BIN)/python benchmarks/tour.py $(TOUR_ARGS)
+
+fit-few-shot: $(DEV) ## refit the packaged few-shot predictors from NAS_DATA
+	$(BIN)/python -m predictors.fit_few_shot
+
 fit-accuracy: $(DEV) ## refit the packaged accuracy predictors from NAS_DATA
 	$(BIN)/python -m nas.evaluators.ofa_accuracy_fit
+
+# The explorer's tests drive a real browser; without one and without root they are skipped.
+browser:
+	@if ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null \
+	    && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; fi
 
 clean: ## remove caches and results; the environment stays
 	rm -rf build dist demo-run .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,19 +7,21 @@ verify a short list on several occasions -> done, or search again with what was 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from devices.measurement import Measurement
+from nas.accuracy import AccuracySource
 from nas.acquisition import short_list
 from nas.knowledge import Knowledge
-from nas.problem import STRATEGIES, CheapMetric, Problem, Told, probability
+from nas.problem import STRATEGIES, Problem, Told, probability
 from nas.request import SearchRequest
-from nas.trial import Batch, Failure, Stage, StoredMeasurement
+from nas.trial import Batch, Estimate, Failure, Stage, StoredMeasurement
 from nas.verify import OCCASION_SD, Verdict, expected_margin, judge
+from predictors.errors import NotCalibratedError
 from search_spaces.architecture import Architecture, GeneArray, Population
-from search_spaces.moves import sample
+from search_spaces.moves import sample, unique_rows
 
 SHORT_LIST = 3
 ATTEMPTS = 3
@@ -53,34 +55,41 @@ class Decider:
 
     Attributes:
         request: What the user wants.
-        accuracy: Accuracy metric of the space.
+        accuracy: Accuracy source of the space.
         start: What was known when the run started.
+        measurable: Whether the device can be measured; if not, answers are predicted.
     """
 
     request: SearchRequest
-    accuracy: CheapMetric
+    accuracy: AccuracySource
     start: Knowledge
+    measurable: bool = True
 
     def next(self, batches: Sequence[Batch]) -> Step | Conclusion:
         """The next step, given finished batches."""
         known = self.knowledge(batches)
         missing = self.request.calibration_networks - len(known.by_network)
-        if missing > 0 and not _of(batches, "calibrate"):
+        if self.measurable and missing > 0 and not _of(batches, "calibrate"):
             return Step("calibrate", self._calibration(known, missing))
+        evaluation = self._evaluation(batches, known)
+        if evaluation:
+            return evaluation
+        if not self.measurable:
+            return Conclusion((), None)
         verifying = _of(batches, "verify")
         attempts = _attempts(verifying)
         if attempts and len(attempts[-1]) < self.request.occasions:
             return Step("verify", attempts[-1][-1].subjects)
         verdicts = self._verdicts(attempts, known)
         if any(v.holds for v in verdicts) or len(attempts) >= ATTEMPTS:
-            return self._conclude(verdicts)
+            return self._conclude(batches, verdicts)
         problem = self.problem(batches, known)
         step = self._search(batches, problem)
         if step:
             return step
         keys = list(known.by_network)
         subjects = tuple(keys[row] for row in short_list(problem, SHORT_LIST))
-        return Step("verify", subjects) if subjects else self._conclude(verdicts)
+        return Step("verify", subjects) if subjects else self._conclude(batches, verdicts)
 
     def knowledge(self, batches: Sequence[Batch]) -> Knowledge:
         """What is known after those batches."""
@@ -90,8 +99,19 @@ class Decider:
             for outcome in batch.outcomes
             if isinstance(outcome, StoredMeasurement)
         ]
-        start = self.start
-        return Knowledge(start.space, start.target, start.blocks, [*start.networks, *own])
+        return replace(self.start, networks=[*self.start.networks, *own])
+
+    def metric(self, batches: Sequence[Batch]) -> AccuracySource:
+        """The accuracy source after the evaluations of those batches."""
+        found = [
+            (subject, outcome)
+            for batch in _of(batches, "evaluate")
+            for subject, outcome in zip(batch.subjects, batch.outcomes, strict=True)
+            if isinstance(outcome, Estimate)
+        ]
+        if not found:
+            return self.accuracy
+        return self.accuracy.told([key for key, _ in found], [estimate for _, estimate in found])
 
     def problem(self, batches: Sequence[Batch], known: Knowledge) -> Problem:
         """The search problem after those batches."""
@@ -110,10 +130,11 @@ class Decider:
             if isinstance(outcome, Failure)
         ]
         avoid: GeneArray = np.concatenate([known.genes, known.space.population(failed).genes])
-        accuracy = self.accuracy(Population(known.space, known.genes))
+        metric = self.metric(batches)
+        accuracy = metric(Population(known.space, known.genes))
         return Problem(
             space=known.space,
-            accuracy=self.accuracy,
+            accuracy=metric,
             latency=known.predictor,
             budget_ms=request.budget_ms,
             risk=request.risk,
@@ -129,8 +150,41 @@ class Decider:
     def _calibration(self, known: Knowledge, count: int) -> tuple[str, ...]:
         rng = self.rng(0)
         candidates = sample(known.space, _CALIBRATION_CANDIDATES, rng)
-        rows = known.predictor.select(candidates, count, rng)
+        candidates = Population(known.space, candidates.genes[unique_rows(candidates.genes)])
+        try:
+            rows = known.predictor.select(candidates, min(count, len(candidates)), rng)
+        except NotCalibratedError:
+            # Nothing at all is known of the device: any networks tell something.
+            rows = np.arange(min(count, len(candidates)))
         return tuple(candidates[int(row)].key for row in rows)
+
+    def _evaluation(self, batches: Sequence[Batch], known: Knowledge) -> Step | None:
+        """Networks whose accuracy is worth a dear look, before anything is timed for the answer."""
+        if self.accuracy.evaluator() is None or _of(batches, "search") or _of(batches, "verify"):
+            return None
+        done = _of(batches, "evaluate")
+        left = self.request.evaluations - sum(len(batch.subjects) for batch in done)
+        if left <= 0:
+            return None
+        problem = self._evaluation_problem(batches, known)
+        strategy = STRATEGIES.get(self.request.strategy)
+        genes = strategy.ask(problem, min(self.request.batch, left), self.rng(len(batches)))
+        keys = tuple(arch.key for arch in Population(problem.space, genes).architectures())
+        return Step("evaluate", keys) if keys else None
+
+    def _evaluation_problem(self, batches: Sequence[Batch], known: Knowledge) -> Problem:
+        """Evaluated networks are what is told; their latency is what is known or predicted."""
+        problem = self.problem(batches, known)
+        subjects = [subject for batch in _of(batches, "evaluate") for subject in batch.subjects]
+        evaluated = known.space.population([Architecture.parse(subject) for subject in subjects])
+        if len(evaluated) == 0:
+            # Networks timed for calibration are candidates for a look like any others.
+            nothing = np.empty(0)
+            told = Told(evaluated.genes, nothing, nothing, nothing)
+            return replace(problem, told=told, avoid=evaluated.genes)
+        accuracy, prediction = problem.predict(evaluated)
+        told = Told(evaluated.genes, accuracy, prediction.median_ms, problem.chance(prediction))
+        return replace(problem, told=told, avoid=evaluated.genes)
 
     def _search(self, batches: Sequence[Batch], problem: Problem) -> Step | None:
         attempts = len(_attempts(_of(batches, "verify")))
@@ -162,12 +216,12 @@ class Decider:
             if len(measurements) >= request.occasions
         )
 
-    def _conclude(self, verdicts: Sequence[Verdict]) -> Conclusion:
+    def _conclude(self, batches: Sequence[Batch], verdicts: Sequence[Verdict]) -> Conclusion:
         if not verdicts:
             return Conclusion((), None)
         space = self.start.space
         archs = [Architecture.parse(verdict.key) for verdict in verdicts]
-        order = np.argsort(-self.accuracy(space.population(archs)), kind="stable")
+        order = np.argsort(-self.metric(batches)(space.population(archs)), kind="stable")
         ranked = tuple(verdicts[int(row)] for row in order)
         return Conclusion(ranked, next((v for v in ranked if v.holds), None))
 

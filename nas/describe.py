@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from devices.measurement import Measurement
 from devices.quiet import quiet_time
 from nas.knowledge import Knowledge
-from nas.trial import Batch, Failure, RunRecord, StoredMeasurement
+from nas.trial import Batch, Estimate, Failure, RunRecord, StoredMeasurement
 from search_spaces.architecture import Architecture
 
 
@@ -38,6 +39,32 @@ def measured_rows(
         else {"architecture": arch.key, "kind": "failed", "failure": outcome.reason}
         for arch, outcome in zip(archs, outcomes, strict=True)
     ]
+
+
+def measurement_rows(rows: Sequence[StoredMeasurement]) -> list[dict[str, Any]]:
+    """Stored measurements, each in milliseconds by the quiet time of all of them together."""
+    quiet_ms = quiet_time([row.measurement for row in rows]).time_ms if rows else 0.0
+    return [
+        {
+            "id": row.id,
+            "architecture": row.measurement.subject,
+            "kind": "measured",
+            "latency_ms": row.measurement.latency_ms(quiet_ms),
+            "error_percent": _percent(row.measurement.samples.ratio_se),
+            "wall_ms": row.measurement.wall_ms,
+            "runs": len(row.measurement.samples.clock_ms),
+            "target": row.measurement.target,
+            "occasion": row.measurement.occasion,
+            "taken_at": row.measurement.taken_at,
+            "environment": dict(row.measurement.environment),
+        }
+        for row in rows
+    ]
+
+
+def _percent(share: float) -> float | None:
+    """None where nothing can be said: JSON has no word for infinity."""
+    return 100.0 * share if math.isfinite(share) else None
 
 
 def described_run(
@@ -72,6 +99,8 @@ def _slots(batch: Batch, quiet_ms: float) -> list[dict[str, Any]]:
                 "wall_ms": outcome.measurement.wall_ms,
                 "occasion": outcome.measurement.occasion,
             }
+        elif isinstance(outcome, Estimate):
+            row |= {"kind": "evaluated", outcome.metric: outcome.value, "std": outcome.std}
         elif isinstance(outcome, Failure):
             row |= {"kind": "failed", "failure": outcome.reason}
         rows.append(row)

@@ -7,23 +7,27 @@ same decisions (ADR 0005).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 from devices.measurement import Measurement
 from devices.quiet import Quiet, quiet_time
+from predictors.choose import device_predictor
 from predictors.models.block_lut import BlockLut
-from predictors.predictor import LatencyTable
+from predictors.predictor import LatencyPredictor, LatencyTable
 from search_spaces.architecture import Architecture, FloatArray, GeneArray
-from search_spaces.space import ChainSpace
+from search_spaces.space import ChainSpace, SearchSpace
 
 # Ratios of one network differ between occasions by more than their samples' spread: placement in
 # memory, what the caches held, who else was on the host. Measured 0.7-1.4 %; the prior weighs as
 # much as eight repeats.
 BETWEEN_SD, _BETWEEN_WEIGHT = 0.01, 8.0
+# Rows of an imported table that a predictor learns from.
+_MOST_IMPORTED = 256
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,18 @@ class Knowledge:
         target: Key of the target.
         blocks: Median ratio of each measured block, by graph digest.
         networks: Measurements of whole networks in the order they were stored.
+        facts: What is known of the device without measuring (JSON values).
+        imported: Others' latencies of the same device, if a table was imported.
+        sources: Imported tables of other devices, for predictors that learn from many.
     """
 
-    space: ChainSpace
+    space: SearchSpace
     target: str
     blocks: Mapping[str, float]
     networks: Sequence[Measurement]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    imported: LatencyTable | None = None
+    sources: tuple[LatencyTable, ...] = ()
 
     @cached_property
     def by_network(self) -> dict[str, list[Measurement]]:
@@ -108,14 +118,30 @@ class Knowledge:
         return np.asarray(np.exp(mean + NormalDist().inv_cdf(1 - risk) * error) * self.quiet_ms)
 
     @cached_property
-    def predictor(self) -> BlockLut:
-        """The block table, adapted to all measured networks."""
-        table = BlockLut.from_blocks(self.space, self.target, self.blocks, self.quiet_ms)
-        if not self.networks:
-            return table
-        return table.adapt(
-            LatencyTable(
+    def table(self) -> LatencyTable | None:
+        """What there is to learn from: our measurements if there are any, else others'."""
+        if self.networks:
+            return LatencyTable(
                 self.space.name, self.genes, self.target, self.latency_ms, self._combined[1],
                 "measured",
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+        return None if self.imported is None else replace(_thinned(self.imported), target=self.target)
+
+    @cached_property
+    def predictor(self) -> LatencyPredictor:
+        """The block table where blocks were measured, else the device's few-shot predictor."""
+        if self.blocks and isinstance(self.space, ChainSpace):
+            table = BlockLut.from_blocks(self.space, self.target, self.blocks, self.quiet_ms)
+            return table.adapt(self.table) if self.table is not None else table
+        return device_predictor(self.space, self.target, self.facts, self.table, self.sources)
+
+
+def _thinned(table: LatencyTable) -> LatencyTable:
+    """Rows enough to learn from, the same ones every time: exact models are cubic in them."""
+    if len(table) <= _MOST_IMPORTED:
+        return table
+    rows = np.random.default_rng(0).choice(len(table), _MOST_IMPORTED, replace=False)
+    return replace(
+        table, genes=table.genes[rows], latency_ms=table.latency_ms[rows],
+        relative_se=table.relative_se[rows],
+    )  # fmt: skip

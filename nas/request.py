@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nas.errors import InvalidRequestError
+
+Reach = Literal["auto", "local", "agent", "none"]
 
 
 class SearchRequest(BaseModel):
@@ -23,6 +25,8 @@ class SearchRequest(BaseModel):
         max_measurements: Networks measured at most before verification.
         calibration_networks: Whole networks measured on a device that is not known yet.
         occasions: Processes that verify the winner, each ten seconds or more after the other.
+        evaluations: Networks whose accuracy is evaluated, in spaces where that takes seconds.
+        reach: How the device is measured; `auto` is decided, and stored, when the run is opened.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -37,6 +41,8 @@ class SearchRequest(BaseModel):
     max_measurements: Annotated[int, Field(ge=1, le=10_000)] = 24
     calibration_networks: Annotated[int, Field(ge=3, le=1000)] = 12
     occasions: Annotated[int, Field(ge=3, le=100)] = 3
+    evaluations: Annotated[int, Field(ge=0, le=100_000)] = 24
+    reach: Reach = "auto"
 
     @classmethod
     def build(cls, **fields: object) -> SearchRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,8 @@ from nas.pareto import non_dominated
 from search_spaces.architecture import Architecture, Population
 from search_spaces.costs import costs
 
-Kind = Literal["predicted", "measured", "verified"]
+Kind = Literal["imported", "predicted", "measured", "verified"]
+State = Literal["verified", "unverified", "infeasible", "predicted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,11 @@ class SearchResult:
 
     Attributes:
         run: Its name.
-        state: `verified`, `unverified` or `infeasible`.
+        state: `verified`; `unverified`, if what was measured did not hold; `infeasible`; or
+            `predicted`, if the device could not be measured.
         target: Key of the resolved target.
         budget_ms: The limit [ms].
-        winner: The verified network, if there is one.
+        winner: The answer, if there is one; verified or not as `state` says.
         verification: Verdict on the winner: occasions, bound, confidence, wall time.
         candidates: Predicted front, measured and verified networks.
         weights: Whose weights the exported file holds.
@@ -78,10 +80,13 @@ class SearchResult:
         measurements: Networks measured: in all for the target, and in this run.
         nearest: If nothing meets the budget: the fastest network known, by prediction.
         environment: Of the last measurement.
+        architecture: The winner in the words of its space.
+        predictor: Which model predicts, from what, and how wide its interval is.
+        advice: How to know better, in one sentence; None if the answer is verified.
     """
 
     run: str
-    state: Literal["verified", "unverified", "infeasible"]
+    state: State
     target: str
     space: str
     budget_ms: float
@@ -99,6 +104,8 @@ class SearchResult:
     nearest: Candidate | None
     environment: Mapping[str, Any]
     architecture: Mapping[str, Any] | None
+    predictor: Mapping[str, Any] = field(default_factory=dict)
+    advice: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -119,13 +126,18 @@ def candidates(
     population = known.space.population([Architecture.parse(key) for key in keys])
     report, cost = accuracy.report(population), costs(population)
     prediction = known.predictor.predict(population)
-    middle = np.concatenate([known.latency_ms, prediction.median_ms[len(measured) :]])
-    high = np.concatenate([known.upper_ms(0.05), prediction.upper_ms[len(measured) :]])
-    low = np.concatenate([known.upper_ms(0.95), prediction.lower_ms[len(measured) :]])
+    middle, low, high = prediction.median_ms.copy(), prediction.lower_ms, prediction.upper_ms
+    if measured:
+        ours = slice(len(measured))
+        middle[ours], high[ours] = known.latency_ms, known.upper_ms(0.05)
+        low[ours] = known.upper_ms(0.95)
     kinds: list[Kind] = []
     kinds += ["measured" for _ in measured]
     kinds += ["predicted" for _ in predicted]
     holds: list[bool | None] = [None] * len(keys)
+    for row, value in _imported(known, population).items():
+        if kinds[row] == "predicted":
+            kinds[row], middle[row], low[row], high[row] = "imported", value, value, value
     for row, key in enumerate(measured):
         if key in verified:
             verdict = verified[key]
@@ -153,3 +165,17 @@ def candidates(
         for row, key in enumerate(keys)
     ]  # fmt: skip
     return sorted(found, key=lambda candidate: (candidate.latency_ms, candidate.key))
+
+
+def _imported(known: Knowledge, population: Population) -> dict[int, float]:
+    """Others' latency of those networks that their table holds, by row [ms]."""
+    if known.imported is None:
+        return {}
+    width = np.dtype((np.void, population.genes.shape[1]))
+    # Rows as they were published: several may stand for one canonical network.
+    table = np.ascontiguousarray(known.imported.genes).view(width)[:, 0]
+    wanted = np.ascontiguousarray(population.genes).view(width)[:, 0]
+    rows = {value.tobytes(): row for row, value in enumerate(table)}
+    found = {row: rows.get(value.tobytes()) for row, value in enumerate(wanted)}
+    latency_ms = known.imported.latency_ms
+    return {row: float(latency_ms[at]) for row, at in found.items() if at is not None}

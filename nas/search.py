@@ -7,33 +7,38 @@ stopped, and a replay of the stored outcomes decides the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from devices.benchmark import NETWORK_PLAN, VERIFY_PLAN
-from devices.device import Target
 from devices.errors import DeviceError
 from devices.measurement import Measurement
-from devices.reference import reference_graph
 from nas.accuracy import AccuracySource
-from nas.calibrate import block_ratios, measure_blocks
+from nas.calibrate import measure_blocks
 from nas.decide import Conclusion, Decider, Step
+from nas.errors import InvalidRequestError
+from nas.evaluator import Executor
 from nas.evaluators.latency import LatencyEvaluator
-from nas.executors.serial import EXECUTOR
+from nas.executors.serial import create as serial_executor
+from nas.fleet import Fleet
 from nas.knowledge import Knowledge
+from nas.memory import stored_knowledge
+from nas.places import Place
 from nas.problem import LIKELY
 from nas.progress import Progress
+from nas.remote import RemoteEvaluator
 from nas.request import SearchRequest
 from nas.store import Store
-from nas.trial import Batch, Failure, RunRecord, Stage, StoredMeasurement
+from nas.trial import Batch, Estimate, Failure, RunRecord, Stage, StoredMeasurement
 from nas.verify import GAP_S
 from search_spaces.space import ChainSpace
 
 STAGES: dict[Stage, tuple[int, str]] = {
     "calibrate": (1, "calibrate the device"),
+    "evaluate": (2, "evaluate accuracies"),
     "search": (2, "search and measure"),
     "verify": (3, "verify the best"),
 }
@@ -46,37 +51,31 @@ class Run:
     Attributes:
         record: As stored.
         request: What the user wants.
-        space: The space.
-        target: Resolved target.
+        place: Space, target, and how the device is reached.
         accuracy: Accuracy source of the space.
         store: Where everything goes.
         progress: Who is told.
+        executor: Who evaluates accuracies.
         now: The present time, UTC.
         sleep: Waits for seconds.
     """
 
     record: RunRecord
     request: SearchRequest
-    space: ChainSpace
-    target: Target
+    place: Place
     accuracy: AccuracySource
     store: Store
     progress: Progress
+    executor: Executor = field(default_factory=serial_executor)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], None] = time.sleep
 
     def decider(self, blocks: dict[str, float] | None = None) -> Decider:
         """The decider on what was stored before the run; blocks are never measured twice."""
-        if blocks is None:
-            blocks = block_ratios(self.store, self.target)
-        networks = self.store.measurements(
-            self.target.key, kind="network", space=self.space.name,
-            up_to_id=self.record.baseline_id, reference=reference_graph().digest,
-        )  # fmt: skip
-        start = Knowledge(
-            self.space, self.target.key, blocks, [row.measurement for row in networks]
+        start = stored_knowledge(
+            self.store, self.place, up_to_id=self.record.baseline_id, blocks=blocks
         )
-        return Decider(self.request, self.accuracy, start)
+        return Decider(self.request, self.accuracy, start, self.place.reach != "none")
 
     def execute(self) -> tuple[Conclusion, Knowledge]:
         """Go on until there is a conclusion.
@@ -84,11 +83,7 @@ class Run:
         Returns:
             The conclusion, and what is known at the end.
         """
-        self.progress.stage(*_stage("calibrate"))
-        blocks = measure_blocks(
-            self.store, self.target, self.space, f"run {self.record.id}", self.progress
-        )
-        decider = self.decider(blocks)
+        decider = self.decider(self._blocks())
         while True:
             batches = self.store.batches(self.record.id)
             if batches and batches[-1].open_slots:
@@ -100,6 +95,16 @@ class Run:
             if isinstance(step, Conclusion):
                 return step, decider.knowledge(batches)
             self.store.add_batch(self.record.id, len(batches), step.stage, step.subjects)
+
+    def _blocks(self) -> dict[str, float] | None:
+        """The block table of this machine; other devices are known by whole networks alone."""
+        if self.place.reach != "local" or not isinstance(self.place.space, ChainSpace):
+            return None
+        self.progress.stage(*_stage("calibrate"))
+        return measure_blocks(
+            self.store, self.place.measuring(), self.place.space, f"run {self.record.id}",
+            self.progress,
+        )  # fmt: skip
 
     def replay(self) -> list[tuple[Batch, Step | Conclusion]]:
         """Decide every batch again from the outcomes stored before it.
@@ -118,22 +123,45 @@ class Run:
         self.progress.stage(number, count, name)
         if verify:
             self._wait(batches)
-        evaluator = LatencyEvaluator(
-            self.space, self.target, VERIFY_PLAN if verify else NETWORK_PLAN,
-            f"run {self.record.id}",
-            alone=verify,
+        started, slots = time.monotonic(), batch.open_slots
+        for done, (slot, outcome) in enumerate(self._outcomes(batch, slots), start=1):
+            self.store.add_outcome(self.record.id, batch.number, slot, outcome)
+            if isinstance(outcome, Failure):
+                what = "evaluated" if batch.stage == "evaluate" else "measured"
+                self.progress.note(f"{batch.subjects[slot]} was not {what}: {outcome.reason}")
+            left = (time.monotonic() - started) / done * (len(slots) - done)
+            self.progress.step(done, len(slots), left)
+
+    def _outcomes(
+        self, batch: Batch, slots: list[int]
+    ) -> Iterator[tuple[int, Measurement | StoredMeasurement | Estimate | Failure]]:
+        """Look at the open slots of a batch, in the way that its stage and device ask for."""
+        if batch.stage == "evaluate":
+            evaluator = self.accuracy.evaluator()
+            if evaluator is None:
+                msg = f"run {self.record.id} evaluates accuracies, which {self.place.space.name} "
+                raise InvalidRequestError(msg + "no longer offers; start a new run")
+            yield from self.executor.run(evaluator, batch.subjects, slots)
+            return
+        keys = [batch.subjects[slot] for slot in slots]
+        for position, outcome in self._timer(batch).evaluate(keys):
+            yield slots[position], outcome
+
+    def _timer(self, batch: Batch) -> LatencyEvaluator | RemoteEvaluator:
+        verify, owner = batch.stage == "verify", f"run {self.record.id}"
+        plan = VERIFY_PLAN if verify else NETWORK_PLAN
+        space, target = self.place.space, self.place.measuring()
+        if self.place.reach == "agent":
+            return RemoteEvaluator(
+                Fleet(self.store), space, target, plan, f"{owner} batch {batch.number}",
+                alone=verify, on_wait=lambda who: self.progress.note(f"waiting for {who}"),
+            )  # fmt: skip
+        return LatencyEvaluator(
+            space, target, plan, owner, alone=verify,
             on_wait=lambda who: self.progress.note(
                 f"waiting for {who}, which is measuring on this host"
             ),
         )  # fmt: skip
-        started, slots = time.monotonic(), batch.open_slots
-        outcomes = EXECUTOR.run(evaluator, batch.subjects, slots)
-        for done, (slot, outcome) in enumerate(outcomes, start=1):
-            self.store.add_outcome(self.record.id, batch.number, slot, outcome)
-            if isinstance(outcome, Failure):
-                self.progress.note(f"{batch.subjects[slot]} was not measured: {outcome.reason}")
-            left = (time.monotonic() - started) / done * (len(slots) - done)
-            self.progress.step(done, len(slots), left)
 
     def _wait(self, batches: list[Batch]) -> None:
         """Leave `GAP_S` between the last stored measurement of an occasion and the next one."""
@@ -177,7 +205,7 @@ def _refuse_a_blind_start(batches: list[Batch]) -> None:
 
 def _stage(stage: Stage) -> tuple[int, int, str]:
     number, name = STAGES[stage]
-    return number, len(STAGES), name
+    return number, STAGES["verify"][0], name
 
 
 def _last_taken(batches: list[Batch]) -> datetime | None:

@@ -6,45 +6,46 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from devices.benchmark import NETWORK_PLAN, Plan
-from devices.device import Device, Target
+from devices.catalog import DEVICES
+from devices.device import Device
 from devices.environment import local_device
 from devices.errors import DeviceUnavailableError
-from devices.local import resolve
 from devices.lock import host_lock
 from devices.measurement import Measurement
-from devices.reference import reference_graph
-from devices.runtime import RUNTIMES
-from nas.calibrate import block_ratios, measure_blocks
+from nas.answer import answer
+from nas.calibration import calibrate, measure_networks
 from nas.decide import Conclusion, Step
-from nas.describe import described_run, measured_rows, quiet_change_percent, stage_seconds
-from nas.errors import InterruptedRunError, InvalidRequestError
+from nas.deliver import deliver, keep_predictor
+from nas.describe import described_run, measured_rows, measurement_rows
+from nas.errors import InterruptedRunError
+from nas.evaluator import Executor
 from nas.evaluators.accuracy import accuracy_source
-from nas.evaluators.latency import LatencyEvaluator
-from nas.export.files import arch_json, export_onnx, pareto_csv, write_file
+from nas.executors.serial import create as serial_executor
+from nas.export.files import export_onnx
+from nas.fleet import Fleet
 from nas.knowledge import Knowledge
+from nas.memory import stored_knowledge
+from nas.places import Place, find_place
+from nas.prediction import block_rows, grouped, prediction_rows
 from nas.problem import STRATEGIES
 from nas.progress import Progress, Silent
 from nas.request import SearchRequest
-from nas.result import Candidate, SearchResult, candidates
+from nas.result import SearchResult
 from nas.search import Run
 from nas.settings import Settings
 from nas.store import SqlStore, Store
 from nas.trial import Batch, Failure, RunRecord
-from nas.verify import GAP_S, Verdict
+from predictors.predictor import LatencyPredictor
 from search_spaces import SPACES
-from search_spaces.architecture import Architecture, Population
+from search_spaces.architecture import Architecture
 from search_spaces.errors import NasError
-from search_spaces.moves import sample
-from search_spaces.onnx_build import build_onnx
-from search_spaces.space import ChainSpace
+from search_spaces.space import ChainSpace, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -66,63 +67,73 @@ class Service:
         """Open the user's own store."""
         return cls(SqlStore(settings.database), settings, progress or Silent())
 
+    @property
+    def fleet(self) -> Fleet:
+        """Agents and their jobs."""
+        return Fleet(self.store)
+
     def search(
-        self, request: SearchRequest, output: Path | None = None, weights: Path | None = None
-    ) -> SearchResult:
+        self, request: SearchRequest, output: Path | None = None, weights: Path | None = None,
+        executor: Executor | None = None,
+    ) -> SearchResult:  # fmt: skip
         """Search, verify and export; everything is stored as it happens.
 
         Args:
             request: What the user wants.
             output: Folder for the result; `runs/<run>` if not given.
             weights: Weights of the largest network for the exported file.
+            executor: Who evaluates accuracies, where a space needs it; this process by default.
 
         Raises:
             InvalidRequestError: If the request cannot be meant.
             DeviceError: If nothing can be measured.
             InterruptedRunError: If the user stops it; the run can be resumed.
         """
+        _check_weights(SPACES.get(request.space), weights)
+        record = self.open_search(request)
+        return self._execute(record, output, weights, executor)
+
+    def open_search(self, request: SearchRequest) -> RunRecord:
+        """Store a run without working on it; `resume` does that.
+
+        Raises:
+            InvalidRequestError: If the request cannot be meant; nothing is stored then.
+        """
         STRATEGIES.get(request.strategy)
-        space, target = self._place(request.space, request.device)
-        accuracy_source(space.name)
-        _check_weights(space, weights)
-        request = request.model_copy(update={"device": target.key})
+        place = find_place(self.store, request.space, request.device, request.reach)
+        accuracy_source(place.space.name)
+        request = request.model_copy(update={"device": place.key, "reach": place.reach})
         now = datetime.now(UTC)
         run_id = f"{now:%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
-        self.store.add_device(local_device())
-        record = self.store.open_run(run_id, request.model_dump_json(), now.isoformat())
-        return self._execute(record, output, weights)
+        if place.target is not None:
+            self.store.add_device(place.device)
+        return self.store.open_run(run_id, request.model_dump_json(), now.isoformat())
 
     def resume(
-        self, run_id: str, output: Path | None = None, weights: Path | None = None
-    ) -> SearchResult:
+        self, run_id: str, output: Path | None = None, weights: Path | None = None,
+        executor: Executor | None = None,
+    ) -> SearchResult:  # fmt: skip
         """Go on with a run that was stopped or killed; a finished one is only written again."""
         record = self.store.run(run_id)
-        space, _ = self._place(*_wanted(record))
+        request = SearchRequest.loads(record.request)
         result = json.loads(record.result) if record.result else {}
         winner = (result.get("winner") or {}).get("key")
+        space = SPACES.get(request.space)
         _check_weights(space, weights, Architecture.parse(winner) if winner else None)
-        return self._execute(record, output, weights)
+        return self._execute(record, output, weights, executor)
 
     def replay(self, run_id: str) -> list[tuple[Batch, Step | Conclusion]]:
         """Decide a stored run again from its stored outcomes; see `Run.replay`."""
         return self._run(self.store.run(run_id)).replay()
 
-    def calibrate(self, space_name: str, device: str, networks: int, seed: int = 0) -> Knowledge:
-        """Measure blocks and whole networks until the device is known for that space."""
-        space, target = self._place(space_name, device)
-        self.store.add_device(local_device())
-        self.progress.stage(1, 2, "measure blocks")
-        measure_blocks(self.store, target, space, "calibration", self.progress)
-        known = self.knowledge(space, target)
-        rng = np.random.default_rng(seed)
-        pool = sample(space, 2000, rng)
-        missing = max(networks - len(known.by_network), 0)
-        rows = known.predictor.select(pool, missing, rng)
-        self.progress.stage(2, 2, "measure whole networks")
-        self.profile([pool[int(row)] for row in rows], target.key)
-        known = self.knowledge(space, target)
-        self._keep_predictor(known)
-        return known
+    def calibrate(self, space: str, device: str, networks: int, seed: int = 0) -> dict[str, Any]:
+        """Learn a device from a few networks; see `nas.calibration.calibrate`."""
+        place = find_place(self.store, space, device)
+        if place.target is not None:
+            self.store.add_device(place.device)
+        known, summary = calibrate(self.store, place, networks, self.progress, seed)
+        keep_predictor(self.store, self.settings, known)
+        return summary
 
     def profile(
         self, archs: Sequence[Architecture], device: str, plan: Plan = NETWORK_PLAN
@@ -130,45 +141,68 @@ class Service:
         """Measure networks in a fresh process, storing each as it ends; all of one space."""
         if not archs:
             return []
-        space, target = self._place(archs[0].space, device)
-        keys = [space.canonical_arch(arch).key for arch in archs]
-        evaluator = LatencyEvaluator(
-            space, target, plan, "profiling",
-            on_wait=lambda who: self.progress.note(f"waiting for {who}"),
-        )  # fmt: skip
-        self.store.add_device(local_device())
-        outcomes: dict[int, Measurement | Failure] = {}
-        for position, outcome in evaluator.evaluate(keys):
-            outcomes[position] = outcome
-            if isinstance(outcome, Measurement):
-                self.store.add_measurements([outcome])
-            self.progress.step(len(outcomes), len(keys))
-        return [outcomes[position] for position in range(len(keys))]
+        place = find_place(self.store, archs[0].space, device)
+        self.store.add_device(place.device)
+        return measure_networks(self.store, place, archs, plan, "profiling", self.progress)
 
-    def knowledge(self, space: ChainSpace, target: Target) -> Knowledge:
-        """All that is stored of a target and space."""
-        rows = self.store.measurements(
-            target.key, kind="network", space=space.name, reference=reference_graph().digest
-        )
-        networks = [row.measurement for row in rows]
-        return Knowledge(space, target.key, block_ratios(self.store, target), networks)
+    def knowledge(self, space: str, device: str) -> Knowledge:
+        """All that is stored of a device and space."""
+        return stored_knowledge(self.store, find_place(self.store, space, device))
+
+    def latency_predictor(self, space: str, device: str) -> LatencyPredictor:
+        """The best predictor there is for a device and space.
+
+        Raises:
+            NotCalibratedError: If nothing is known of the device.
+        """
+        return self.knowledge(space, device).predictor
+
+    def predict(self, keys: Sequence[str], device: str) -> list[dict[str, Any]]:
+        """Predict latencies with their intervals; nothing is measured.
+
+        Raises:
+            InvalidArchitectureError: If a key is no network of its space; the gene is named.
+            NotCalibratedError: If nothing is known of the device.
+        """
+        rows = []
+        for name, archs in grouped(keys).items():
+            space = SPACES.get(name)
+            population = space.population(archs)
+            known = self.knowledge(name, device)
+            rows += prediction_rows(known.predictor, population, len(known.by_network))
+        order = {key: position for position, key in enumerate(keys)}
+        return sorted(rows, key=lambda row: order[row["architecture"]])
+
+    def block_rows(self, key: str, device: str) -> list[dict[str, Any]]:
+        """The blocks of a network with costs, and predicted times where blocks were measured."""
+        arch = Architecture.parse(key)
+        space = SPACES.get(arch.space)
+        space.check(arch)
+        if not isinstance(space, ChainSpace):
+            return []
+        return block_rows(space, arch, self.knowledge(space.name, device))
 
     def profile_rows(
         self, archs: Sequence[Architecture], outcomes: Sequence[Measurement | Failure]
     ) -> list[dict[str, Any]]:
         """Measurements in the words of a table; milliseconds by the latest quiet time."""
         done = [outcome for outcome in outcomes if isinstance(outcome, Measurement)]
-        quiet_ms = 0.0
-        if done:
-            space, target = self._place(archs[0].space, done[0].target)
-            quiet_ms = self.knowledge(space, target).quiet_ms
+        quiet_ms = self.knowledge(archs[0].space, done[0].target).quiet_ms if done else 0.0
         return measured_rows(archs, outcomes, quiet_ms)
 
     def measured_on(self, device: str) -> dict[str, int]:
         """Number of stored measurements of each kind on the default target of a device."""
-        rows = self.store.measurements(Target(device).key)
-        kinds = [row.measurement.kind for row in rows]
+        place = find_place(self.store, SPACES.names()[0], device)
+        kinds = [row.measurement.kind for row in self.store.measurements(place.key)]
         return {f"{kind}s": kinds.count(kind) for kind in sorted(set(kinds))}
+
+    def measurement_rows(
+        self, device: str, limit: int, space: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The latest measurements of networks on a device, newest first."""
+        place = find_place(self.store, space or SPACES.names()[0], device)
+        rows = self.store.measurements(place.key, kind="network", space=space)
+        return measurement_rows(rows[::-1][:limit])
 
     def describe_run(self, run_id: str) -> dict[str, Any]:
         """A run with all its slots, as JSON values."""
@@ -177,39 +211,67 @@ class Service:
         return described_run(record, self.store.batches(record.id), artefacts)
 
     def devices(self) -> list[Device]:
-        """This machine first, then the others in the store."""
+        """This machine first, then those in the store, then the catalogue's."""
         here = local_device()
-        return [here, *(d for d in self.store.devices() if d.name != here.name)]
+        known = {device.name: device for device in (here, *self.store.devices())}
+        listed = (DEVICES.get(name) for name in DEVICES.names())
+        return [*known.values(), *(d for d in listed if d.name not in known)]
 
-    def _place(self, space_name: str, device: str) -> tuple[ChainSpace, Target]:
-        space = SPACES.get(space_name)
-        if not isinstance(space, ChainSpace):
-            msg = f"space {space_name!r} is no chain of blocks; only those can be searched by now"
-            raise InvalidRequestError(msg)
-        target = resolve(Target.parse(device))
-        RUNTIMES.get(target.runtime).check(target)
-        return space, target
+    def device(self, name: str) -> Device:
+        """The device of that name, as `find_place` finds it.
 
-    def _run(self, record: RunRecord) -> Run:
+        Raises:
+            UnknownNameError: If there is none; the nearest names are listed.
+        """
+        return find_place(self.store, SPACES.names()[0], name).device
+
+    def device_rows(self) -> list[dict[str, Any]]:
+        """Devices with how they are reached."""
+        here, fleet = local_device().name, self.fleet
+        rows: list[dict[str, Any]] = []
+        for device in self.devices():
+            away = "agent" if fleet.alive(device.name) else "none"
+            reach = "local" if device.name == here else away
+            rows.append({"device": device.name, "reach": reach, "facts": dict(device.facts)})
+        return rows
+
+    def spaces(self) -> list[dict[str, Any]]:
+        """Search spaces with their choices."""
+        return [
+            {
+                "name": space.name,
+                "genes": len(space.choices),
+                "size": space.size,
+                "choices": [
+                    {"name": choice.name, "options": list(choice.options)}
+                    for choice in space.choices
+                ],
+            }
+            for space in map(SPACES.get, SPACES.names())
+        ]
+
+    def _run(self, record: RunRecord, executor: Executor | None = None) -> Run:
         request = SearchRequest.loads(record.request)
-        space, target = self._place(request.space, request.device)
+        place = find_place(self.store, request.space, request.device, request.reach)
         return Run(
-            record, request, space, target, accuracy_source(space.name), self.store, self.progress
-        )
+            record, request, place, accuracy_source(place.space.name), self.store, self.progress,
+            executor or serial_executor(),
+        )  # fmt: skip
 
     def _execute(
-        self, record: RunRecord, output: Path | None, weights: Path | None
-    ) -> SearchResult:
-        run = self._run(record)
+        self, record: RunRecord, output: Path | None, weights: Path | None,
+        executor: Executor | None,
+    ) -> SearchResult:  # fmt: skip
+        run = self._run(record, executor)
         folder = output or Path("runs") / record.id
         how = f"nas run resume {record.id}" + (f" --output {output}" if output else "")
         with self._alone(record.id):
             try:
                 self.store.finish_run(record.id, "running", None, None)
                 conclusion, known = run.execute()
-                result = self._conclude(run, conclusion, known, weights)
-                self._write(run, result, folder, weights)
-                self._keep_predictor(known)
+                result = answer(run, conclusion, known, weights)
+                deliver(run, result, folder, weights)
+                keep_predictor(self.store, self.settings, known)
             except KeyboardInterrupt:
                 self.store.finish_run(record.id, "stopped", None, None)
                 msg = f"stopped; everything measured is saved. Go on with: {how}"
@@ -234,108 +296,9 @@ class Service:
                 raise NasError(msg) from error
             yield
 
-    def _conclude(
-        self, run: Run, conclusion: Conclusion, known: Knowledge, weights: Path | None
-    ) -> SearchResult:
-        batches = self.store.batches(run.record.id)
-        decider = run.decider()
-        problem = decider.problem(batches, known)
-        strategy = STRATEGIES.get(run.request.strategy)
-        front = strategy.front(problem, decider.rng(len(batches)))
-        found = candidates(known, conclusion, front, run.accuracy)
-        winner = conclusion.winner
-        best = next((c for c in found if winner and c.key == winner.key), None)
-        nearest = None if best else self._nearest(run, known, conclusion, found)
-        feasible = best or conclusion.verdicts or np.isfinite(problem.incumbent)
-        arch = Architecture.parse(best.key) if best else None
-        return SearchResult(
-            run=run.record.id,
-            state="verified" if best else "unverified" if feasible else "infeasible",
-            target=run.target.key,
-            space=run.space.name,
-            budget_ms=run.request.budget_ms,
-            risk=run.request.risk,
-            winner=best,
-            verification=None if winner is None else _verification(winner),
-            candidates=found,
-            weights="given" if weights else "seeded",
-            accuracy_of=run.accuracy.report(Population(run.space, known.genes[:0])).weights,
-            quiet_ms=known.quiet_ms,
-            quiet_pressure_percent=known.quiet.pressure_percent,
-            quiet_change_percent=quiet_change_percent(decider.start, known),
-            seconds=stage_seconds(run.record, batches),
-            measurements={
-                "this run": sum(len(b.subjects) for b in batches),
-                "in all": len(known.networks),
-                "networks": len(known.by_network),
-            },
-            nearest=nearest,
-            environment=dict(known.networks[-1].environment) if known.networks else {},
-            architecture=run.space.describe(arch) if arch else None,
-        )
-
-    def _nearest(
-        self, run: Run, known: Knowledge, conclusion: Conclusion, found: list[Candidate]
-    ) -> Candidate | None:
-        """The fastest network there is, by prediction: what to ask for instead."""
-        verified = [c for c in found if c.kind == "verified"]
-        if verified:
-            return min(verified, key=lambda c: c.latency_high_ms)
-        smallest = Population(run.space, np.zeros((1, len(run.space.choices)), dtype=np.int8))
-        options = candidates(known, conclusion, smallest, run.accuracy)
-        return min(options, key=lambda c: c.latency_high_ms, default=None)
-
-    def _write(self, run: Run, result: SearchResult, folder: Path, weights: Path | None) -> None:
-        """Result into the store, then into the folder."""
-        text = json.dumps(result.as_json(), indent=2) + "\n"
-        now = datetime.now(UTC).isoformat()
-        self.store.finish_run(run.record.id, result.state, text, now)
-        files: dict[str, str | bytes] = {
-            "result.json": text, "pareto.csv": pareto_csv(result.candidates)
-        }  # fmt: skip
-        if result.winner:
-            arch = Architecture.parse(result.winner.key)
-            files["arch.json"] = arch_json(result)
-            skeleton = build_onnx(run.space.graph(arch), metadata={"architecture": arch.key})
-            digest = self.store.add_artefact(skeleton, "application/onnx")
-            self.store.name_artefact(run.record.id, "best.weightless.onnx", digest)
-            name, model = export_onnx(run.space, arch, weights)
-            files[name] = model
-        for name, content in files.items():
-            write_file(folder / name, content)
-            if isinstance(content, str):
-                kind = "application/json" if name.endswith("json") else "text/csv"
-                digest = self.store.add_artefact(content.encode(), kind)
-                self.store.name_artefact(run.record.id, name, digest)
-
-    def _keep_predictor(self, known: Knowledge) -> None:
-        """The adapted predictor into the store, and where `nas predict` finds it at once."""
-        predictor = replace(
-            known.predictor,
-            provenance={
-                "kind": "measured",
-                "networks": len(known.by_network),
-                "measurements": len(known.networks),
-                "blocks": len(known.blocks),
-                "last": known.networks[-1].taken_at if known.networks else None,
-            },
-        )
-        data = predictor.dumps()
-        digest = self.store.add_artefact(data, "application/x-npz")
-        now = datetime.now(UTC).isoformat()
-        self.store.add_predictor(
-            known.target, known.space.name, "block-lut", digest, predictor.provenance, now
-        )
-        write_file(self.settings.predictor(known.target, known.space.name), data)
-
-
-def _wanted(record: RunRecord) -> tuple[str, str]:
-    request = SearchRequest.loads(record.request)
-    return request.space, request.device
-
 
 def _check_weights(
-    space: ChainSpace, weights: Path | None, arch: Architecture | None = None
+    space: SearchSpace, weights: Path | None, arch: Architecture | None = None
 ) -> None:
     """Refuse a wrong file now, not after minutes of measuring.
 
@@ -344,7 +307,3 @@ def _check_weights(
     if weights is not None:
         largest = Architecture(space.name, tuple(int(n) - 1 for n in space.option_counts))
         export_onnx(space, arch or largest, weights)
-
-
-def _verification(verdict: Verdict) -> dict[str, Any]:
-    return {**asdict(verdict), "gap_s": GAP_S}

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -104,10 +104,19 @@ class Prediction:
 
 
 class LatencyPredictor(ABC):
-    """A model of one target's latency; immutable, every step returns a new predictor."""
+    """A model of one target's latency; immutable, every step returns a new predictor.
 
+    Attributes:
+        model: Name of the plug-in.
+        space: Name of the space.
+        target: Key of the target.
+        provenance: What it was learned from (JSON values).
+    """
+
+    model: ClassVar[str]
     space: str
     target: str
+    provenance: Mapping[str, Any]
 
     @abstractmethod
     def adapt(self, table: LatencyTable) -> Self:

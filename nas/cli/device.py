@@ -14,26 +14,25 @@ app = typer.Typer(help="Devices: list, show, check, calibrate.", no_args_is_help
 
 @app.command("list")
 def list_devices(output_format: FormatOption = Format.table) -> None:
-    """List this machine and every device in the store."""
-    from devices.environment import local_device
+    """List this machine, every device in the store, and the catalogue."""
     from nas.cli.output import print_json, print_rows
     from nas.service import Service
     from nas.settings import Settings
 
-    here = local_device().name
     rows = [
         {
-            "device": device.name,
-            "local": device.name == here,
-            "processor": device.facts.get("cpu_model", ""),
-            "cores": device.facts.get("logical_cores", ""),
+            "device": row["device"],
+            "local": row["reach"] == "local",
+            "reach": row["reach"],
+            "processor": row["facts"].get("cpu_model") or row["facts"].get("title", ""),
+            "cores": row["facts"].get("logical_cores", ""),
         }
-        for device in Service.open(Settings.from_environment()).devices()
+        for row in Service.open(Settings.from_environment()).device_rows()
     ]
     if output_format is Format.json:
         print_json(rows)
     else:
-        print_rows(rows, ["device", "local", "processor", "cores"], "devices")
+        print_rows(rows, ["device", "reach", "processor", "cores"], "devices")
 
 
 @app.command("show")
@@ -42,17 +41,12 @@ def show_device(
     output_format: FormatOption = Format.table,
 ) -> None:
     """Show what is known of a device, and what was measured on it."""
-    from devices.local import LOCAL
     from nas.cli.output import print_json, print_rows
     from nas.service import Service
     from nas.settings import Settings
-    from search_spaces.errors import UnknownNameError
 
     service = Service.open(Settings.from_environment())
-    devices = {known.name: known for known in service.devices()}
-    found = next(iter(devices.values())) if device == LOCAL else devices.get(device)
-    if found is None:
-        raise UnknownNameError.of("device", device, [LOCAL, *devices])
+    found = service.device(device)
     facts = {"name": found.name, **found.facts, "measured": service.measured_on(found.name)}
     if output_format is Format.json:
         print_json(facts)
@@ -95,16 +89,7 @@ def calibrate(
     stop_on_terminate()
     with reporter(quiet=quiet) as progress:
         service = Service.open(Settings.from_environment(), progress)
-        known = service.calibrate(space, device, samples)
-    summary = {
-        "target": known.target,
-        "space": known.space.name,
-        "blocks": len(known.blocks),
-        "networks": len(known.by_network),
-        "spread_percent": 100.0 * known.predictor.typical_spread(known.space),
-        "between_occasions_percent": 100.0 * known.between_sd,
-        "reference_quiet_ms": known.quiet_ms,
-    }
+        summary = service.calibrate(space, device, samples)
     if output_format is Format.json:
         print_json(summary)
     else:

@@ -11,7 +11,16 @@ import sys
 
 import typer
 
-from nas.cli import agent, device, predict, profiling, run, search
+from nas.cli import (
+    agent,
+    device,
+    evaluate,
+    importing,
+    predict,
+    profiling,
+    run,
+    search,
+)
 from search_spaces.errors import NasError
 
 app = typer.Typer(
@@ -25,7 +34,9 @@ app = typer.Typer(
 app.command("search")(search.search)
 app.add_typer(profiling.app, name="profile")
 app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(device.app, name="device")
+app.add_typer(importing.app, name="import")
 app.add_typer(agent.app, name="agent")
 app.add_typer(run.app, name="run")
 

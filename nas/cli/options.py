@@ -35,3 +35,10 @@ WeightsOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of all randomness.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes that evaluate accuracies.")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option("--ray", help="Evaluate on Ray: 'auto', 'local', or the address of a cluster."),
+]

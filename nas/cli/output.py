@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Keys of 46 genes do not fit a narrow terminal beside anything else; JSON and files hold them.
 _PLAIN_WIDTH = 160
-_WEIGHTS = {"seeded": "seeded (random: the latency is real, the classes are not)"}
+_WEIGHTS = {"seeded": "seeded: random numbers, the classes it answers mean nothing"}
 
 
 def print_json(content: object) -> None:
@@ -53,9 +53,12 @@ def print_result(result: SearchResult, folder: Path) -> None:
     """The answer of a search, winner first."""
     from devices.quiet import NOTEWORTHY, QUIET_PRESSURE
 
-    shown = [c for c in result.candidates if c.on_front and c.kind != "predicted"]
-    predicted = [c for c in result.candidates if c.on_front and c.kind == "predicted"]
-    shown += predicted[:: max(len(predicted) // 6, 1)]
+    timed = ("measured", "verified")
+    shown = [c for c in result.candidates if c.on_front and c.kind in timed]
+    others = [c for c in result.candidates if c.on_front and c.kind not in timed]
+    shown += others[:: max(len(others) // 6, 1)]
+    if result.winner and result.winner.key not in {c.key for c in shown}:
+        shown.append(result.winner)
     rows = [_row(candidate, result) for candidate in sorted(shown, key=lambda c: c.latency_ms)]
     columns = [
         "",
@@ -69,7 +72,9 @@ def print_result(result: SearchResult, folder: Path) -> None:
     ]
     print_rows(rows, columns, f"{result.space} on {result.target}, budget {result.budget_ms:g} ms")
     write = sys.stdout.write
-    write(f"\naccuracy: ImageNet top-1, predicted for {result.accuracy_of}\n")
+    write(f"\naccuracy: top-1 of {result.accuracy_of}\n")
+    if result.state == "predicted" and result.winner:
+        write(_predicted(result))
     if result.winner and result.verification:
         verdict = result.verification
         write(
@@ -94,8 +99,27 @@ def print_result(result: SearchResult, folder: Path) -> None:
     write(f"files:    {folder}\n")
 
 
+def _predicted(result: SearchResult) -> str:
+    """An answer that nobody measured says so before anything else."""
+    winner, basis = result.winner, result.predictor
+    assert winner is not None  # the caller looked
+    how = (
+        f"imported: {winner.latency_ms:.3f} ms by others' measurement"
+        if winner.kind == "imported"
+        else f"predicted: {winner.latency_ms:.3f} ms, 90 % interval {winner.latency_low_ms:.3f} to "
+        f"{winner.latency_high_ms:.3f} ms, by {basis['model']}"
+    )
+    return (
+        f"answer:   {winner.key}\n{how}\n"
+        f"basis:    {basis['measured_networks']} measurements; nothing was verified, so this is no "
+        f"promise that {result.budget_ms:g} ms hold\n"
+        f"advice:   {result.advice}\n"
+        f"weights:  {_WEIGHTS.get(result.weights, result.weights)}\n"
+    )
+
+
 def _row(candidate: Candidate, result: SearchResult) -> dict[str, Any]:
-    notes = ["predicted"]
+    notes = []
     if candidate.accuracy_estimated:
         notes.append(f"-{candidate.drop_percent:.1f} estimated for resolution")
     if candidate.accuracy_extrapolated:

@@ -1,15 +1,19 @@
 """`nas predict`: latency of networks from what was measured before, in well under a second.
 
-Imports nothing heavy: no database, no ONNX, no SciPy.
+For this machine nothing heavy is imported: no database, no ONNX, no SciPy.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.options import DeviceOption, Format, FormatOption
+
+if TYPE_CHECKING:
+    from nas.settings import Settings
 
 
 def predict(
@@ -18,46 +22,52 @@ def predict(
     output_format: FormatOption = Format.table,
 ) -> None:
     """Predict latency with its interval, without measuring."""
-    from devices.device import Target
-    from devices.local import resolve
     from nas.cli.output import print_json, print_rows
     from nas.settings import Settings
-    from predictors.errors import NotCalibratedError
-    from predictors.models.block_lut import BlockLut
-    from search_spaces import SPACES, Architecture
 
-    target = resolve(Target.parse(device))
-    archs = [Architecture.parse(key) for key in architectures]
-    rows = []
-    for name in dict.fromkeys(arch.space for arch in archs):
-        space = SPACES.get(name)
-        population = space.population([arch for arch in archs if arch.space == name])
-        file = Settings.from_environment().predictor(target.key, name)
-        if not file.exists():
-            msg = (
-                f"{target.key} was never measured for {name}; "
-                f"run: nas device calibrate {device} --space {name}"
-            )
-            raise NotCalibratedError(msg)
-        predictor = BlockLut.loads(file.read_bytes())
-        prediction = predictor.predict(population)
-        rows += [
-            {
-                "architecture": population[row].key,
-                "kind": "predicted",
-                "latency_ms": float(prediction.median_ms[row]),
-                "lower_ms": float(prediction.lower_ms[row]),
-                "upper_ms": float(prediction.upper_ms[row]),
-                "level": prediction.level,
-                "extrapolated": bool(prediction.extrapolated[row]),
-                "target": target.key,
-                "measured_networks": predictor.provenance.get("networks", 0),
-            }
-            for row in range(len(population))
-        ]
+    settings = Settings.from_environment()
+    rows = _from_files(architectures, device, settings)
+    if rows is None:
+        from nas.service import Service
+
+        rows = Service.open(settings).predict(architectures, device)
     if output_format is Format.json:
         print_json(rows)
     else:
         columns = ["architecture", "kind", "latency_ms", "lower_ms", "upper_ms", "extrapolated"]
-        title = f"{target.key}, 90 % interval, from {rows[0]['measured_networks']} networks"
+        first = rows[0]
+        title = (
+            f"{first['target']}, 90 % interval, by {first['model']} from "
+            f"{first['measured_networks']} measured networks"
+        )
         print_rows(rows, columns, title)
+
+
+def _from_files(keys: list[str], device: str, settings: Settings) -> list[dict[str, Any]] | None:
+    """Rows from this machine's own predictor files; None if it takes the store to answer."""
+    from devices.device import Target
+    from devices.environment import local_device
+    from devices.local import LOCAL
+    from nas.prediction import grouped, prediction_rows
+    from predictors.models.block_lut import BlockLut
+    from search_spaces import SPACES
+    from search_spaces.errors import UsageError
+
+    try:
+        target = Target.parse(device)
+    except UsageError:
+        return None
+    here = local_device().name
+    if target.device not in (LOCAL, here):
+        return None
+    rows = []
+    for name, archs in grouped(keys).items():
+        space = SPACES.get(name)
+        population = space.population(archs)
+        file = settings.predictor(replace(target, device=here).key, name)
+        if not file.exists():
+            return None
+        predictor = BlockLut.loads(file.read_bytes())
+        networks = int(predictor.provenance.get("networks", 0))
+        rows += prediction_rows(predictor, population, networks)
+    return rows

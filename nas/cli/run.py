@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Format, FormatOption, OutputOption, QuietOption, WeightsOption
+from nas.cli.options import (
+    Format,
+    FormatOption,
+    OutputOption,
+    QuietOption,
+    RayOption,
+    WeightsOption,
+    WorkersOption,
+)
 
 app = typer.Typer(help="Runs: list, show, resume, replay.", no_args_is_help=True,
                   rich_markup_mode=None)  # fmt: skip
@@ -54,27 +62,33 @@ def show_run(run: RunArgument, output_format: FormatOption = Format.table) -> No
         print_json(content)
         return
     title = f"run {content['run']}: {content['state']}, request {json.dumps(content['request'])}"
-    columns = ["batch", "stage", "slot", "architecture", "kind", "latency_ms", "failure"]
+    columns = [
+        "batch", "stage", "slot", "architecture", "kind", "latency_ms", "accuracy", "failure",
+    ]  # fmt: skip
     print_rows(content["slots"], columns, title)
 
 
 @app.command("resume")
 def resume(
     run: RunArgument,
+    workers: WorkersOption = 1,
+    ray: RayOption = None,
     output: OutputOption = None,
     weights: WeightsOption = None,
     output_format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that was stopped or killed."""
+    from nas.cli.executor import executor_of
     from nas.cli.progress import reporter, stop_on_terminate
     from nas.cli.search import finish
     from nas.service import Service
     from nas.settings import Settings
 
     stop_on_terminate()
-    with reporter(quiet=quiet) as progress:
-        result = Service.open(Settings.from_environment(), progress).resume(run, output, weights)
+    with reporter(quiet=quiet) as progress, executor_of(workers, ray) as executor:
+        service = Service.open(Settings.from_environment(), progress)
+        result = service.resume(run, output, weights, executor)
     finish(result, output or Path("runs") / result.run, output_format)
 
 

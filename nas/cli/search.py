@@ -14,8 +14,10 @@ from nas.cli.options import (
     OutputOption,
     QuietOption,
     SeedOption,
+    RayOption,
     SpaceOption,
     WeightsOption,
+    WorkersOption,
 )
 
 if TYPE_CHECKING:
@@ -38,12 +40,18 @@ def search(
     occasions: Annotated[
         int, typer.Option("--occasions", help="Processes, 10 s apart, that verify the winner.")
     ] = 3,
+    evaluations: Annotated[
+        int, typer.Option("--evaluations", help="Accuracies evaluated, where a space needs it.")
+    ] = 24,
+    workers: WorkersOption = 1,
+    ray: RayOption = None,
     output: OutputOption = None,
     weights: WeightsOption = None,
     output_format: FormatOption = Format.table,
     quiet: QuietOption = False,
 ) -> None:
     """Find the most accurate network that meets a latency budget on a device, and verify it."""
+    from nas.cli.executor import executor_of
     from nas.budget import parse_duration_ms, parse_share
     from nas.cli.progress import reporter, stop_on_terminate
     from nas.request import SearchRequest
@@ -53,12 +61,12 @@ def search(
     request = SearchRequest.build(
         space=space, device=device, budget_ms=parse_duration_ms(budget), risk=parse_share(risk),
         strategy=strategy, seed=seed, batch=batch, max_measurements=max_measurements,
-        occasions=occasions,
+        occasions=occasions, evaluations=evaluations,
     )  # fmt: skip
     stop_on_terminate()
-    with reporter(quiet=quiet) as progress:
+    with reporter(quiet=quiet) as progress, executor_of(workers, ray) as executor:
         service = Service.open(Settings.from_environment(), progress)
-        result = service.search(request, output, weights)
+        result = service.search(request, output, weights, executor)
     finish(result, output or Path("runs") / result.run, output_format)
 
 
@@ -76,7 +84,7 @@ def finish(result: SearchResult, folder: Path, output_format: Format) -> None:
         print_json(result.as_json())
     else:
         print_result(result, folder)
-    if result.state == "verified":
+    if result.state in ("verified", "predicted"):
         return
     near = result.nearest
     hint = (

@@ -130,14 +130,14 @@ class SqlRuns(Part):
 
     @overload
     def add_outcome(
-        self, run_id: str, batch: int, slot: int, outcome: Measurement
+        self, run_id: str, batch: int, slot: int, outcome: Measurement | StoredMeasurement
     ) -> StoredMeasurement: ...
     @overload
     def add_outcome(self, run_id: str, batch: int, slot: int, outcome: Estimate) -> Estimate: ...
     @overload
     def add_outcome(self, run_id: str, batch: int, slot: int, outcome: Failure) -> Failure: ...
     def add_outcome(
-        self, run_id: str, batch: int, slot: int, outcome: Measurement | Estimate | Failure
+        self, run_id: str, batch: int, slot: int, outcome: Measurement | Outcome
     ) -> Outcome:
         """Insert the measurement, if it is one, and fill the slot in one transaction."""
         columns = schema.slots.c
@@ -159,7 +159,12 @@ class SqlRuns(Part):
                 text, stored = estimate_row(outcome)
                 values = {"estimate": text}
             else:
-                [stored] = insert_measurements(connection, [outcome])
+                # An agent's measurement was stored when it arrived.
+                [stored] = (
+                    [outcome]
+                    if isinstance(outcome, StoredMeasurement)
+                    else insert_measurements(connection, [outcome])
+                )
                 values = {"measurement_id": stored.id}
             filled = update(schema.slots).where(place & is_open).values(**values)
             if connection.execute(filled).rowcount != 1:

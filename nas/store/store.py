@@ -83,16 +83,18 @@ class Store(Protocol):
 
     @overload
     def add_outcome(
-        self, run_id: str, batch: int, slot: int, outcome: Measurement
+        self, run_id: str, batch: int, slot: int, outcome: Measurement | StoredMeasurement
     ) -> StoredMeasurement: ...
     @overload
     def add_outcome(self, run_id: str, batch: int, slot: int, outcome: Estimate) -> Estimate: ...
     @overload
     def add_outcome(self, run_id: str, batch: int, slot: int, outcome: Failure) -> Failure: ...
     def add_outcome(
-        self, run_id: str, batch: int, slot: int, outcome: Measurement | Estimate | Failure
+        self, run_id: str, batch: int, slot: int, outcome: Measurement | Outcome
     ) -> Outcome:
         """Fill an open slot and return the outcome as stored: go on with that one.
+
+        A measurement that is stored already, as one that an agent sent, is not stored again.
 
         Raises:
             StoreError: If there is no such slot or it has an outcome; nothing is stored then.

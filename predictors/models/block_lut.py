@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -64,6 +64,8 @@ class BlockLut(LatencyPredictor):
         scale: Learned factor on all standard deviations.
         provenance: Where the numbers come from (JSON values).
     """
+
+    model: ClassVar[str] = MODEL
 
     space: str
     target: str
