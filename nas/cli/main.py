@@ -20,6 +20,7 @@ from nas.cli import (
     profiling,
     run,
     search,
+    serve,
 )
 from search_spaces.errors import NasError
 
@@ -39,6 +40,7 @@ app.add_typer(device.app, name="device")
 app.add_typer(importing.app, name="import")
 app.add_typer(agent.app, name="agent")
 app.add_typer(run.app, name="run")
+app.command("serve")(serve.serve)
 
 
 def main() -> None:
