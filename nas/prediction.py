@@ -27,13 +27,15 @@ def prediction_rows(
         measured_networks: What the predictor learned from on that target.
     """
     prediction = predictor.predict(population)
+    # Quantiles are worked out for all rows at each call.
+    lower_ms, upper_ms = prediction.lower_ms, prediction.upper_ms
     return [
         {
             "architecture": population[row].key,
             "kind": "predicted",
             "latency_ms": float(prediction.median_ms[row]),
-            "lower_ms": float(prediction.lower_ms[row]),
-            "upper_ms": float(prediction.upper_ms[row]),
+            "lower_ms": float(lower_ms[row]),
+            "upper_ms": float(upper_ms[row]),
             "level": prediction.level,
             "extrapolated": bool(prediction.extrapolated[row]),
             "target": predictor.target,

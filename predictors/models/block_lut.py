@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -228,9 +229,17 @@ class BlockLut(LatencyPredictor):
         """(n, m) with W W^T the part of the prior covariance that the learned networks explain."""
         if not len(self.ids):
             return np.empty((len(features), 0))
-        _, *learned = self._compose(self.ids)
-        cross = self._covariance((features, shares), (learned[0], learned[1]))
-        return np.asarray(cross @ np.linalg.cholesky(self.inverse))
+        learned, root = self._learned
+        return np.asarray(self._covariance((features, shares), learned) @ root)
+
+    @cached_property
+    def _learned(self) -> tuple[tuple[FloatArray, FloatArray], FloatArray]:
+        """Features and shares of the networks learned from, and a root of their inverse.
+
+        Kept, because a service asks the same predictor thousands of times.
+        """
+        _, features, shares = self._compose(self.ids)
+        return (features, shares), np.asarray(np.linalg.cholesky(self.inverse))
 
     def _variance(self, features: FloatArray, shares: FloatArray) -> FloatArray:
         """(n,) variance of the relative error, residual noise left out."""
