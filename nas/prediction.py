@@ -49,7 +49,8 @@ def prediction_rows(
 def block_rows(space: ChainSpace, arch: Architecture, known: Knowledge) -> list[dict[str, Any]]:
     """The blocks of one network with their costs, and their predicted time where there is one."""
     ids = space.block_ids(np.array([arch.genes], dtype=np.int8))[0]
-    predictor = known.predictor
+    # Costs are known of any device; times of blocks only where blocks were measured.
+    predictor = known.predictor if known.blocks else None
     rows = []
     for number in (int(n) for n in ids if n >= 0):
         block = space.block(number)

@@ -81,8 +81,8 @@ class RemoteEvaluator:
 
     def _job(self, keys: Sequence[str]) -> int:
         """The job of this owner for these networks: an earlier one if there is one."""
-        for job in self.fleet.store.jobs(self.target.device):
-            if job.owner == self.owner and _subjects(job) == list(keys) and job.state != "cancelled":
+        for job in self.fleet.store.jobs(self.target.device, owner=self.owner):
+            if _subjects(job) == list(keys) and job.state != "cancelled":
                 return job.id
         archs = [Architecture.parse(key) for key in keys]
         return self.fleet.enqueue(

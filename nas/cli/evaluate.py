@@ -34,12 +34,12 @@ def evaluate(
     except OSError as error:
         msg = f"cannot read {model}: {error.strerror}"
         raise InvalidRequestError(msg) from error
-    pixels, labels = load_cifar10(folder, "test", images)
+    part = load_cifar10(folder, subset=images).test
     row = {
         "model": str(model),
         "dataset": "CIFAR-10 test",
-        "images": len(labels),
-        "top1_percent": evaluate_onnx(body, pixels, labels),
+        "images": len(part.labels),
+        "top1_percent": evaluate_onnx(body, part.pixels, part.labels),
     }
     if output_format is Format.json:
         print_json(row)

@@ -21,6 +21,8 @@ from nas.cli import (
     run,
     search,
     serve,
+    train,
+    ui,
 )
 from search_spaces.errors import NasError
 
@@ -41,6 +43,8 @@ app.add_typer(importing.app, name="import")
 app.add_typer(agent.app, name="agent")
 app.add_typer(run.app, name="run")
 app.command("serve")(serve.serve)
+app.command("ui")(ui.ui)
+app.add_typer(train.app, name="train")
 
 
 def main() -> None:
