@@ -78,9 +78,12 @@ class Tour:
     def background(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         """A command that runs beside the stage and is ended with it."""
         log = (self.work / f"{arguments[0]}.log").open("ab")
-        with log, subprocess.Popen(
-            [*NAS, *arguments], cwd=self.work, env=self.environment(), stdout=log, stderr=log
-        ) as process:
+        with (
+            log,
+            subprocess.Popen(
+                [*NAS, *arguments], cwd=self.work, env=self.environment(), stdout=log, stderr=log
+            ) as process,
+        ):
             try:
                 yield process
             finally:
@@ -212,7 +215,7 @@ def agent(tour: Tour) -> str:
 def same_everywhere(tour: Tour) -> str:
     """One search, serial and on Ray."""
     common = ["search", "--space", "mobilenetv3-cifar", "--device", "jetson-orin", "--budget",
-              "1ms", "--evaluations", "12", "-q"]  # fmt: skip
+              "3ms", "--evaluations", "8", "-q"]  # fmt: skip
     seconds, slots, winners = [], [], []
     for home, extra in (("serial", []), ("ray", ["--ray", "local", "--workers", "2"])):
         start = time.monotonic()
@@ -231,10 +234,10 @@ def same_everywhere(tour: Tour) -> str:
 def dnas(tour: Tour) -> str:
     """Differentiable search on a small subset."""
     found = tour.json(
-        "train", "dnas", "--space", "fbnet", "--target-device", "jetson-orin", "--subset", "512",
-        "--epochs", "2", "--out", "dnas",
+        "train", "dnas", "--space", "fbnet", "--device", "jetson-orin", "--subset", "64",
+        "--epochs", "2", "--output", "dnas",
     )  # fmt: skip
-    return f"{found['architecture']}, expected {found['expected_latency_ms']:.2f} ms"
+    return f"{found['architecture']}, expected {found['expected_cost']:.2f} {found['unit']}"
 
 
 def trained(tour: Tour) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,14 @@ from nas.verify import GAP_S, Verdict
 from search_spaces.architecture import Architecture, Population
 
 
-def answer(
-    run: Run, conclusion: Conclusion, known: Knowledge, weights: Path | None
-) -> SearchResult:
+def answer(run: Run, conclusion: Conclusion, known: Knowledge, weights: str) -> SearchResult:
     """Put the answer of a run together from what is stored.
 
     Args:
         run: The run.
         conclusion: What it decided in the end.
         known: What is known at the end.
-        weights: File of the weights that will be exported, if any.
+        weights: Whose weights the exported file will hold.
     """
     batches = run.store.batches(run.record.id)
     decider = run.decider()
@@ -56,7 +53,7 @@ def answer(
         winner=best,
         verification=None if verdict is None else _verification(verdict),
         candidates=found,
-        weights="given" if weights else "seeded",
+        weights=weights,
         accuracy_of=accuracy.report(Population(space, known.genes[:0])).weights,
         quiet_ms=known.quiet_ms,
         quiet_pressure_percent=known.quiet.pressure_percent,

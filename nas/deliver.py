@@ -7,19 +7,38 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nas.export import export_trained
 from nas.export.files import arch_json, export_onnx, pareto_csv, write_file
 from nas.knowledge import Knowledge
 from nas.result import SearchResult
 from nas.search import Run
 from nas.settings import Settings
 from nas.store import Store
+from nas.supernet.checkpoint import packaged
 from predictors.models.block_lut import BlockLut
 from search_spaces.architecture import Architecture
 from search_spaces.onnx_build import build_onnx
 
 
-def deliver(run: Run, result: SearchResult, folder: Path, weights: Path | None) -> None:
-    """Result into the store, then into the folder; artefacts are kept by their SHA-256."""
+def weights_kind(space: str, weights: Path | None, data: Path | None) -> str:
+    """Whose weights the exported file will hold: `given`, `super-network` or `seeded`."""
+    if weights is not None:
+        return "given"
+    return "super-network" if packaged(space) is not None and data is not None else "seeded"
+
+
+def deliver(
+    run: Run, result: SearchResult, folder: Path, weights: Path | None, data: Path | None
+) -> None:
+    """Result into the store, then into the folder; artefacts are kept by their SHA-256.
+
+    Args:
+        run: The run.
+        result: Its answer.
+        folder: Where files go.
+        weights: File of given weights.
+        data: Folder of images, on which a network of a packaged super-network is recalibrated.
+    """
     store, run_id = run.store, run.record.id
     text = json.dumps(result.as_json(), indent=2) + "\n"
     files: dict[str, str | bytes] = {
@@ -31,7 +50,13 @@ def deliver(run: Run, result: SearchResult, folder: Path, weights: Path | None) 
         skeleton = build_onnx(run.place.space.graph(arch), metadata={"architecture": arch.key})
         digest = store.add_artefact(skeleton, "application/onnx")
         store.name_artefact(run_id, "best.weightless.onnx", digest)
-        name, model = export_onnx(run.place.space, arch, weights)
+        checkpoint = packaged(run.place.space.name)
+        if result.weights == "super-network" and checkpoint is not None:
+            name, model = export_trained(run.place.space, arch, checkpoint, data)
+            # Seeded weights are made again at any time, these only with the images.
+            store.name_artefact(run_id, name, store.add_artefact(model, "application/onnx"))
+        else:
+            name, model = export_onnx(run.place.space, arch, weights)
         files[name] = model
     store.finish_run(run_id, result.state, text, datetime.now(UTC).isoformat())
     for name, content in files.items():

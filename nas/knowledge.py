@@ -125,7 +125,9 @@ class Knowledge:
                 self.space.name, self.genes, self.target, self.latency_ms, self._combined[1],
                 "measured",
             )  # fmt: skip
-        return None if self.imported is None else replace(_thinned(self.imported), target=self.target)
+        if self.imported is None:
+            return None
+        return replace(_thinned(self.imported), target=self.target)
 
     @cached_property
     def predictor(self) -> LatencyPredictor:

@@ -10,10 +10,13 @@ from nas.calibrate import block_ratios
 from nas.knowledge import Knowledge
 from nas.places import IMPORTED, Place
 from nas.store import Store
+from predictors.predictor import LatencyTable
 from search_spaces.space import ChainSpace
 
 # With fewer imported devices than this the packaged predictors know more.
 FEWEST_SOURCES = 3
+# More teach little and cost much: fitting a prior takes seconds, quadratic in the devices.
+MOST_SOURCES = 8
 
 
 def stored_knowledge(
@@ -49,5 +52,11 @@ def stored_knowledge(
         networks=[row.measurement for row in networks],
         facts=place.device.facts,
         imported=next((table for table in tables if table.target in own), None),
-        sources=sources if len(sources) >= FEWEST_SOURCES else (),
+        sources=_spread(sources) if len(sources) >= FEWEST_SOURCES else (),
     )
+
+
+def _spread(sources: tuple[LatencyTable, ...]) -> tuple[LatencyTable, ...]:
+    """Some of the tables, evenly over the order in which they were imported."""
+    count = min(len(sources), MOST_SOURCES)
+    return tuple(sources[round(i * (len(sources) - 1) / (count - 1))] for i in range(count))

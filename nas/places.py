@@ -151,4 +151,3 @@ def _remote(
         return any(datetime.fromisoformat(time) >= limit for time in seen)
 
     return replace(target, device=device.name), device, alive
-

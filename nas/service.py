@@ -21,7 +21,7 @@ from devices.measurement import Measurement
 from nas.answer import answer
 from nas.calibration import calibrate, measure_networks
 from nas.decide import Conclusion, Step
-from nas.deliver import deliver, keep_predictor
+from nas.deliver import deliver, keep_predictor, weights_kind
 from nas.describe import described_run, measured_rows, measurement_rows
 from nas.errors import InterruptedRunError
 from nas.evaluator import Executor
@@ -31,7 +31,7 @@ from nas.export.files import export_onnx
 from nas.fleet import Fleet
 from nas.knowledge import Knowledge
 from nas.memory import stored_knowledge
-from nas.places import Place, find_place
+from nas.places import find_place
 from nas.prediction import block_rows, grouped, prediction_rows
 from nas.problem import STRATEGIES
 from nas.progress import Progress, Silent
@@ -269,8 +269,10 @@ class Service:
             try:
                 self.store.finish_run(record.id, "running", None, None)
                 conclusion, known = run.execute()
-                result = answer(run, conclusion, known, weights)
-                deliver(run, result, folder, weights)
+                data = self.settings.data
+                kind = weights_kind(run.place.space.name, weights, data)
+                result = answer(run, conclusion, known, kind)
+                deliver(run, result, folder, weights, data)
                 keep_predictor(self.store, self.settings, known)
             except KeyboardInterrupt:
                 self.store.finish_run(record.id, "stopped", None, None)

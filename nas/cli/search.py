@@ -13,8 +13,8 @@ from nas.cli.options import (
     FormatOption,
     OutputOption,
     QuietOption,
-    SeedOption,
     RayOption,
+    SeedOption,
     SpaceOption,
     WeightsOption,
     WorkersOption,
@@ -51,8 +51,8 @@ def search(
     quiet: QuietOption = False,
 ) -> None:
     """Find the most accurate network that meets a latency budget on a device, and verify it."""
-    from nas.cli.executor import executor_of
     from nas.budget import parse_duration_ms, parse_share
+    from nas.cli.executor import executor_of
     from nas.cli.progress import reporter, stop_on_terminate
     from nas.request import SearchRequest
     from nas.service import Service

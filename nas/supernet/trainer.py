@@ -119,10 +119,8 @@ class Trainer:
         self._order = torch.empty(0, dtype=torch.int64)
         self._order_epoch = -1
         self._spent_s = 0.0
-        if device.type == "cuda":
-            # Shapes come back thousands of times: look for the quickest algorithm of each once.
-            torch.backends.cudnn.benchmark = True
-            torch.backends.cudnn.benchmark_limit = 5
+        # Depthwise kernels are compiled for each new shape, a second each: trying every algorithm
+        # of each (cudnn.benchmark) took 68 s for the first step alone and gained nothing after.
         self._sandwich = Sandwich(
             space, self._layout.views(self._values), self._layout.views(self._gradients),
             batch=self.batch, label_smoothing=recipe.label_smoothing,

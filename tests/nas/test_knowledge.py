@@ -147,6 +147,7 @@ def test_the_predictor_has_learned_from_the_measured_networks(world: World) -> N
     found = known.predictor.predict(others)
 
     assert found.median_ms == pytest.approx(world.latency_ms(others), rel=0.03)
+    assert isinstance(known.predictor, BlockLut)
     assert known.predictor.reference_ms == known.quiet_ms
 
 
