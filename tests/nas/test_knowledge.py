@@ -8,6 +8,7 @@ from scipy import stats
 
 from devices.measurement import Measurement
 from nas.knowledge import BETWEEN_SD, Knowledge
+from predictors.models.block_lut import BlockLut
 
 if TYPE_CHECKING:
     from tests.conftest import World
