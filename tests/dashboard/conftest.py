@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,14 @@ def made(home: Path) -> Made:
 
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
-    """Nothing read by one test is remembered by the next."""
+    """Nothing read by one test is remembered by the next.
+
+    Streamlit's tests put a script in the place of `__main__`, which processes that are spawned
+    afterwards would run.
+    """
+    main = sys.modules["__main__"]
     yield
+    sys.modules["__main__"] = main
     import streamlit as st
 
     st.cache_data.clear()

@@ -133,18 +133,56 @@ def test_an_option_that_cannot_be_meant_is_a_usage_error(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["search", "--budget", "5ms", "--device", "jetson-orin"],
         ["device", "calibrate", "jetson-orin"],
         ["profile", "--samples", "1", "--device", "jetson-orin"],
-        ["predict", "mobilenetv3:" + "0" * 46, "--device", "jetson-orin"],
     ],
 )
-def test_a_device_out_of_reach_is_not_available(nas: Command, arguments: list[str]) -> None:
+def test_a_device_out_of_reach_is_not_measured(nas: Command, arguments: list[str]) -> None:
     ended = nas(*arguments)
 
     assert ended.code == 4
-    assert "'jetson-orin' is not within reach" in ended.err
-    assert "'local'" in ended.err
+    assert "jetson-agx-orin is not within reach" in ended.err
+    assert "nas agent run" in ended.err
+
+
+def test_a_search_for_a_device_out_of_reach_answers_by_prediction_and_says_so(
+    nas: Command,
+) -> None:
+    ended = nas("search", "--budget", "5ms", "--device", "jetson-orin", "-o", "json")
+
+    assert ended.code == 0
+    answer = ended.json
+    assert answer["state"] == "predicted"
+    assert answer["verification"] is None
+    assert answer["winner"]["kind"] == "predicted"
+    assert answer["winner"]["within_budget"] is None
+    assert answer["winner"]["latency_high_ms"] <= 5.0
+    assert answer["predictor"]["measured_networks"] == 0
+    assert "nas device calibrate jetson-agx-orin" in answer["advice"]
+
+
+def test_the_table_of_a_predicted_answer_promises_nothing(nas: Command) -> None:
+    ended = nas("search", "--budget", "5ms", "--device", "jetson-orin")
+
+    assert "0 measurements" in ended.out
+    assert "no promise" in ended.out
+    assert "meets" not in ended.out
+
+
+def test_a_prediction_for_a_device_out_of_reach_has_a_wide_interval(nas: Command) -> None:
+    ended = nas("predict", "mobilenetv3:" + "0" * 46, "--device", "jetson-orin", "-o", "json")
+
+    (row,) = ended.json
+    assert row["model"] == "analytic"
+    assert row["measured_networks"] == 0
+    assert row["upper_ms"] > 4.0 * row["lower_ms"]
+
+
+def test_an_unknown_device_is_refused_with_the_nearest_names(nas: Command) -> None:
+    ended = nas("search", "--budget", "5ms", "--device", "jetson-orion")
+
+    assert ended.code == 2
+    assert "jetson-orin" in ended.err
 
 
 def test_a_precision_the_runtime_lacks_is_not_available(nas: Command) -> None:
@@ -206,7 +244,7 @@ def test_predicting_on_a_device_not_calibrated_names_the_command_to_run(nas: Com
     assert ended.code == 4
     found = re.search(r"run: nas (.*)", ended.err)
     assert found
-    assert found[1] == "device calibrate local --space mobilenetv3"
+    assert re.match(r"device calibrate \S+ --space mobilenetv3 --samples 10", found[1])
     # The command it names is one that there is.
     assert nas(*found[1].split(), "--help").code == 0
 
