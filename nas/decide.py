@@ -175,16 +175,22 @@ class Decider:
     def _evaluation_problem(self, batches: Sequence[Batch], known: Knowledge) -> Problem:
         """Evaluated networks are what is told; their latency is what is known or predicted."""
         problem = self.problem(batches, known)
-        subjects = [subject for batch in _of(batches, "evaluate") for subject in batch.subjects]
-        evaluated = known.space.population([Architecture.parse(subject) for subject in subjects])
-        if len(evaluated) == 0:
-            # Networks timed for calibration are candidates for a look like any others.
+        looked_at = [
+            (Architecture.parse(subject), isinstance(outcome, Estimate))
+            for batch in _of(batches, "evaluate")
+            for subject, outcome in zip(batch.subjects, batch.outcomes, strict=True)
+        ]
+        avoid = known.space.population([arch for arch, _ in looked_at]).genes
+        # What could not be looked at is not proposed again, but it is no answer at hand either.
+        seen = known.space.population([arch for arch, good in looked_at if good])
+        if len(seen) == 0:
             nothing = np.empty(0)
-            told = Told(evaluated.genes, nothing, nothing, nothing)
-            return replace(problem, told=told, avoid=evaluated.genes)
-        accuracy, prediction = problem.predict(evaluated)
-        told = Told(evaluated.genes, accuracy, prediction.median_ms, problem.chance(prediction))
-        return replace(problem, told=told, avoid=evaluated.genes)
+            told = Told(seen.genes, nothing, nothing, nothing)
+        else:
+            accuracy, prediction = problem.predict(seen)
+            told = Told(seen.genes, accuracy, prediction.median_ms, problem.chance(prediction))
+        # Networks timed for calibration are candidates for a look like any others.
+        return replace(problem, told=told, avoid=avoid)
 
     def _search(self, batches: Sequence[Batch], problem: Problem) -> Step | None:
         attempts = len(_attempts(_of(batches, "verify")))

@@ -170,7 +170,7 @@ class Service:
             population = space.population(archs)
             known = self.knowledge(name, device)
             rows += prediction_rows(known.predictor, population, len(known.by_network))
-        order = {key: position for position, key in enumerate(keys)}
+        order = {Architecture.parse(key).key: position for position, key in enumerate(keys)}
         return sorted(rows, key=lambda row: order[row["architecture"]])
 
     def block_rows(self, key: str, device: str) -> list[dict[str, Any]]:
