@@ -20,7 +20,7 @@ MOST_SOURCES = 8
 
 
 def stored_knowledge(
-    store: Store, place: Place, *, up_to_id: int | None = None,
+    store: Store, place: Place, *, up_to_id: int | None = None, stored_by: str | None = None,
     blocks: Mapping[str, float] | None = None,
 ) -> Knowledge:  # fmt: skip
     """All that is stored of a place.
@@ -29,6 +29,7 @@ def stored_knowledge(
         store: The store.
         place: Space and target.
         up_to_id: Measurements up to this number only, such as a run's baseline.
+        stored_by: Imported tables stored by this time only, such as when a run was opened.
         blocks: Block ratios just measured; read from the store if not given.
     """
     networks = []
@@ -40,7 +41,7 @@ def stored_knowledge(
         if blocks is None and isinstance(place.space, ChainSpace):
             blocks = block_ratios(store, place.target)
     # A block table needs nobody else's numbers, and they take a moment to read.
-    tables = [] if blocks else store.latency_tables(place.space.name)
+    tables = [] if blocks else store.latency_tables(place.space.name, stored_by=stored_by)
     # Published tables name devices in ways of their own; the catalogue knows some of them.
     names = [alias for alias, name in DEVICES.aliases().items() if name == place.device.name]
     own = {place.key, *(IMPORTED + name for name in (place.device.name, *names))}

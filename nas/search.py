@@ -73,8 +73,9 @@ class Run:
     def decider(self, blocks: dict[str, float] | None = None) -> Decider:
         """The decider on what was stored before the run; blocks are never measured twice."""
         start = stored_knowledge(
-            self.store, self.place, up_to_id=self.record.baseline_id, blocks=blocks
-        )
+            self.store, self.place, up_to_id=self.record.baseline_id,
+            stored_by=self.record.created_at, blocks=blocks,
+        )  # fmt: skip
         return Decider(self.request, self.accuracy, start, self.place.reach != "none")
 
     def execute(self) -> tuple[Conclusion, Knowledge]:

@@ -15,6 +15,7 @@ from nas.errors import StoreError
 from nas.store import schema
 from nas.store.part import Part, checked_body, keep_artefact
 from nas.store.rows import canonical_json, read_json
+from nas.times import uniform_time
 from predictors.predictor import LatencyTable
 from search_spaces.errors import UsageError
 
@@ -43,7 +44,7 @@ class SqlTables(Part):
             "kind": table.kind,
             "networks": len(table),
             "provenance": canonical_json(table.provenance),
-            "created_at": created_at,
+            "created_at": uniform_time(created_at),
         }
         with self._database.write() as connection:
             row["artefact"] = keep_artefact(connection, body, "application/x-npz", created_at)
@@ -54,11 +55,13 @@ class SqlTables(Part):
             return int(connection.execute(inserted).scalar_one())
 
     def latency_tables(
-        self, space: str | None = None, target: str | None = None
+        self, space: str | None = None, target: str | None = None, stored_by: str | None = None
     ) -> list[LatencyTable]:
         """The newest table of each space and target."""
         stored, bodies = schema.latency_tables, schema.artefacts
         newest = select(func.max(stored.c.id)).group_by(stored.c.space, stored.c.target)
+        if stored_by is not None:
+            newest = newest.where(stored.c.created_at <= uniform_time(stored_by))
         conditions: list[ColumnElement[bool]] = [stored.c.id.in_(newest)]
         if space is not None:
             conditions.append(stored.c.space == space)

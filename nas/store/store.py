@@ -194,13 +194,14 @@ class Store(Protocol):
         """
 
     def latency_tables(
-        self, space: str | None = None, target: str | None = None
+        self, space: str | None = None, target: str | None = None, stored_by: str | None = None
     ) -> list[LatencyTable]:
         """The newest table of each space and target, in the order of storing.
 
         Args:
             space: Only tables of this space.
             target: Only tables of this target.
+            stored_by: As it was at this time, such as when a run was opened.
         """
 
     # --- Agents and their jobs -----------------------------------------------------------------

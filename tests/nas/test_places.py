@@ -150,6 +150,21 @@ def test_sources_are_other_devices_and_not_too_many(store: SqlStore) -> None:
     assert known.imported is not None
 
 
+def test_a_run_sees_the_tables_there_were_when_it_was_opened(store: SqlStore) -> None:
+    for number in range(4):
+        import_table(store, f"board-{number}", seed=number)
+    place = find_place(store, "fbnet", "board-0")
+
+    before, after = (
+        stored_knowledge(store, place, stored_by=(NOW + timedelta(seconds=s)).isoformat())
+        for s in (-1, 0)
+    )
+
+    assert (before.imported, before.sources) == (None, ())
+    assert after.imported is not None
+    assert len(after.sources) == 3
+
+
 def test_too_few_sources_are_none(store: SqlStore) -> None:
     import_table(store, "board-0")
     import_table(store, "board-1")
