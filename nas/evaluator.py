@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from nas.trial import Estimate, Failure
@@ -73,3 +75,21 @@ def dead_worker(deaths: int) -> Failure:
         f"the worker process died {deaths} times while it was evaluated, as processes do that "
         "run out of memory"
     )
+
+
+@contextmanager
+def environment_of_children(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes started within the context inherit.
+
+    They read them while they import NumPy or Ray, before any code of ours.
+    """
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from devices.catalog import DEVICES
 from devices.device import Device, Target
@@ -17,6 +17,7 @@ from devices.environment import local_device
 from devices.local import LOCAL
 from devices.runtime import RUNTIMES
 from nas.errors import InvalidRequestError
+from nas.fleet import Fleet
 from nas.request import Reach
 from nas.store import Store
 from search_spaces import SPACES
@@ -24,8 +25,6 @@ from search_spaces.errors import UnknownNameError, UsageError
 from search_spaces.space import SearchSpace
 
 IMPORTED = "imported:"
-# An agent that was heard of within this time is within reach.
-ALIVE_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +89,10 @@ def find_place(
             return Place(space, target.key, here, "local", target)
         found = _remote(store, target, explicit=":" in name)
         if found is not None:
-            target, device, alive = found
-            decided: Reach = ("agent" if alive(now()) else "none") if reach == "auto" else reach
-            return Place(space, target.key, device, decided, target)
+            target, device = found
+            if reach == "auto":
+                reach = "agent" if Fleet(store, now).alive(device.name) else "none"
+            return Place(space, target.key, device, reach, target)
     try:
         return _imported(store, space, slug(name))
     except UnknownNameError:
@@ -127,10 +127,8 @@ def _imported(store: Store, space: SearchSpace, name: str) -> Place:
     return Place(space, key, Device(slug(name), dict(tables[-1].provenance)), "none", None)
 
 
-def _remote(
-    store: Store, target: Target, *, explicit: bool
-) -> tuple[Target, Device, Callable[[datetime], bool]] | None:
-    """A device of the catalogue or the store, and whether an agent on it is alive at a time."""
+def _remote(store: Store, target: Target, *, explicit: bool) -> tuple[Target, Device] | None:
+    """A device of the catalogue or the store, and the target on it."""
     device = next((d for d in store.devices() if d.name == target.device), None)
     if target.device in {*DEVICES.names(), *DEVICES.aliases()}:
         listed = DEVICES.get(target.device)
@@ -144,10 +142,4 @@ def _remote(
             target, runtime=str(device.facts["default_runtime"]).replace("-", ""),
             precision=str(device.facts.get("default_precision", target.precision)),
         )  # fmt: skip
-    seen = [agent.last_seen_at for agent in store.agents() if agent.device == device.name]
-
-    def alive(at: datetime) -> bool:
-        limit = at - timedelta(seconds=ALIVE_S)
-        return any(datetime.fromisoformat(time) >= limit for time in seen)
-
-    return replace(target, device=device.name), device, alive
+    return replace(target, device=device.name), device

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from devices.benchmark import Plan
 from devices.device import Target
@@ -92,9 +91,3 @@ class RemoteEvaluator:
 
 def _subjects(job: Job) -> list[str]:
     return [item.subject for item in job.items]
-
-
-def last_seen(fleet: Fleet, device: str) -> datetime | None:
-    """When an agent on that device was heard of last."""
-    times = [a.last_seen_at for a in fleet.store.agents() if a.device == device]
-    return max((datetime.fromisoformat(t) for t in times), default=None)

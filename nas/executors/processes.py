@@ -14,14 +14,13 @@ import signal
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from nas.errors import InvalidRequestError
-from nas.evaluator import MOST_DEATHS, SlotEvaluator, dead_worker
+from nas.evaluator import MOST_DEATHS, SlotEvaluator, dead_worker, environment_of_children
 from nas.trial import Estimate, Failure
 from search_spaces.errors import NasError
 
@@ -125,7 +124,7 @@ class _Worker:
         self._process: BaseProcess = _CONTEXT.Process(
             target=_work, args=(theirs,), name="nas-worker", daemon=True
         )
-        with _environment(_ONE_THREAD):
+        with environment_of_children(_ONE_THREAD):
             self._process.start()
         # The worker must hold the only other end, or its death would not close the pipe.
         theirs.close()
@@ -144,21 +143,6 @@ class _Worker:
         self.connection.close()
         self._process.kill()
         self._process.join(_END_S)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables for a child: it reads them while it imports NumPy, before any code of ours."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _work(connection: Connection) -> None:

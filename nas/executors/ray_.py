@@ -11,13 +11,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nas.errors import InvalidRequestError
-from nas.evaluator import MOST_DEATHS, SlotEvaluator, dead_worker
+from nas.evaluator import MOST_DEATHS, SlotEvaluator, dead_worker, environment_of_children
 from nas.trial import Estimate, Failure
 from search_spaces.errors import NasError
 
@@ -133,7 +133,7 @@ def _join(ray: Any, workers: int, address: str | None) -> None:
             if address != "auto":
                 raise NasError(_UNREACHABLE.format(address, error)) from error
     if not ray.is_initialized():
-        with _environment({**path, **_QUIET}):
+        with environment_of_children({**path, **_QUIET}):
             ray.init(
                 address="local", num_cpus=workers, include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES, **quiet,
@@ -171,21 +171,6 @@ def _refuse_unreachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise NasError(_UNREACHABLE.format(address, error)) from error
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Variables for the processes that Ray starts; they inherit ours."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def create(workers: int = 1, address: str | None = None) -> RayExecutor:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from nas.evaluator import EXECUTORS
-from nas.executors.serial import EXECUTOR
 from nas.trial import Estimate
 from tests.nas.executors.looks import Surroundings
 
@@ -109,5 +108,5 @@ def test_an_evaluator_that_cannot_travel_is_refused_and_no_worker_left_waiting()
     executor.close()
 
 
-def test_measuring_still_goes_through_the_serial_executor() -> None:
-    assert EXECUTOR.name == "serial"
+def test_the_serial_executor_is_called_as_its_file() -> None:
+    assert EXECUTORS.get("serial")().name == "serial"

@@ -54,10 +54,12 @@ def test_an_agent_that_falls_silent_stops_the_run_which_goes_on_when_it_is_back(
     tmp_path: Path, request_for: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nas.fleet, "LEASE_S", 3.0)
-    monkeypatch.setattr(nas.fleet.Fleet, "alive", lambda *args, **options: False)
+    box = Box(Settings(tmp_path).database, most=2)
+    # Heard of until it measures, and never again.
+    monkeypatch.setattr(nas.fleet.Fleet, "alive", lambda *args, **options: not box.measured)
     hasty = partial(nas.remote.RemoteEvaluator, patience_s=0.5)
     monkeypatch.setattr(nas.search, "RemoteEvaluator", hasty)
-    with working(Box(Settings(tmp_path).database, most=2)) as first, service(tmp_path) as opened:
+    with working(box) as first, service(tmp_path) as opened:
         with pytest.raises(DeviceUnavailableError, match="nas agent run"):
             opened.search(request_for(device=BOX, budget_ms=12.0), tmp_path / "out")
         (record,) = opened.store.runs()
